@@ -67,6 +67,9 @@ func NewSigner(private crypto.Signer) (*Signer, error) {
 	encode := base64.RawURLEncoding.EncodeToString
 	switch key := private.(type) {
 	case ed25519.PrivateKey:
+		if len(key) != ed25519.PrivateKeySize {
+			return nil, fmt.Errorf("signing key: an Ed25519 key has %d bytes, not %d", ed25519.PrivateKeySize, len(key))
+		}
 		s.algorithm = algorithmEdDSA
 		public, _ := key.Public().(ed25519.PublicKey)
 		s.jwk = map[string]string{"kty": "OKP", "crv": "Ed25519", "x": encode(public)}

@@ -1,0 +1,204 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+const (
+	keyFetchTimeout = 10 * time.Second
+	// keyDemandInterval is the least time between the end of one fetch and the
+	// start of another that an unknown kid asks for: tokens must not be able to
+	// make us flood the issuer.
+	keyDemandInterval = 10 * time.Second
+	// Failed fetches are tried again after minKeyRetry, then twice that, and so
+	// on up to maxKeyRetry.
+	minKeyRetry = time.Second
+	maxKeyRetry = time.Minute
+)
+
+// A KeyURLSource is a KeyFeed over https.
+type KeyURLSource struct {
+	keysInForce
+	location string // for requests
+	name     string // for logs and errors: without the query
+	client   *http.Client
+	logger   *slog.Logger
+	stop     context.CancelFunc
+	ended    chan struct{}
+	demand   chan struct{} // holds at most one request to fetch now
+
+	// Guarded by keysInForce.mu.
+	fetching bool
+	fetched  chan struct{} // closed when the fetch under way, or else the next, ends
+	last     time.Time     // when the last fetch ended
+	next     time.Time     // when the next is due
+	failure  error         // why the last one failed; nil if it did not
+}
+
+// KeyURL fetches the JSON Web Key Set (see ParseKeySet) at an https URL, and
+// again as often as the answer's Cache-Control max-age says: within a minute and
+// an hour, and after 5 minutes where it says nothing. A kid that the set does not
+// have brings the next fetch forward, but at most one in 10 seconds.
+//
+// KeyURL does not wait for the first fetch. Until one succeeds, Key refuses with
+// KeysUnavailable; when later ones fail, the last good set serves on. Redirects
+// are not followed. Close releases it.
+func KeyURL(location string, opts ...KeyOption) (*KeyURLSource, error) {
+	parsed, err := url.Parse(location)
+	if err != nil {
+		return nil, errors.New("key set: the URL is not well-formed")
+	}
+	name := url.URL{Scheme: parsed.Scheme, Host: parsed.Host, Path: parsed.Path}
+	switch {
+	case parsed.Scheme != "https" || parsed.Host == "":
+		return nil, fmt.Errorf("key set: %s: only https URLs are fetched", name.String())
+	case parsed.User != nil:
+		return nil, fmt.Errorf("key set: %s: the URL must not have a user or password", name.String())
+	}
+	o := newKeyOptions(opts)
+	client, err := o.httpClient()
+	if err != nil {
+		return nil, fmt.Errorf("key set: %s: %w", name.String(), err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s := &KeyURLSource{
+		keysInForce: keysInForce{changed: make(chan struct{})},
+		location:    location,
+		name:        name.String(),
+		client:      client,
+		logger:      o.logger,
+		stop:        stop,
+		ended:       make(chan struct{}),
+		demand:      make(chan struct{}, 1),
+		fetching:    true,
+		fetched:     make(chan struct{}),
+	}
+	go s.follow(ctx)
+	return s, nil
+}
+
+// Close ends the following, cuts a fetch short, and waits until both have ended.
+func (s *KeyURLSource) Close() error {
+	s.stop()
+	<-s.ended
+	return nil
+}
+
+// Key returns the key called kid. Where the set in force does not have it, Key
+// waits for one fetch, if one is under way or due, until ctx ends. It refuses
+// with TokenKeyUnknown when a set fetched in good order lacks the key, and with
+// KeysUnavailable when the last fetch failed.
+func (s *KeyURLSource) Key(ctx context.Context, kid string) (Key, error) {
+	key, fetched, err := s.find(kid)
+	if fetched == nil {
+		return key, err
+	}
+	select {
+	case <-fetched:
+		key, _, err = s.find(kid)
+		return key, err
+	case <-s.ended:
+		return Key{}, Refusef(KeysUnavailable, "%s: the key source is closed", s.name)
+	case <-ctx.Done():
+		return Key{}, Refusef(KeysUnavailable, "%s: waiting for the key set: %w", s.name, ctx.Err())
+	}
+}
+
+// find looks the key up in the set in force. Where it is not there and a fetch
+// may bring it, find asks for one, and fetched is closed when that has ended.
+func (s *KeyURLSource) find(kid string) (key Key, fetched <-chan struct{}, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.set != nil && s.set.Has(kid) {
+		key, err = s.set.Key(context.Background(), kid)
+		return key, nil, err
+	}
+	switch {
+	case s.fetching:
+		fetched = s.fetched
+	case time.Since(s.last) >= keyDemandInterval:
+		select {
+		case s.demand <- struct{}{}:
+		default:
+		}
+		fetched = s.fetched
+	}
+	switch wait := max(time.Until(s.next), minKeyRetry); {
+	case s.failure != nil:
+		return Key{}, fetched, Refusef(KeysUnavailable, "%s: key %.100q: the last fetch failed: %w", s.name, kid, s.failure).After(wait)
+	case s.set == nil:
+		return Key{}, fetched, Refusef(KeysUnavailable, "%s: key %.100q: the first fetch has not ended", s.name, kid).After(wait)
+	}
+	return Key{}, fetched, Refusef(TokenKeyUnknown, "%s: the key set has no key %.100q", s.name, kid)
+}
+
+// follow fetches, waits until the next fetch is due or asked for, and so on
+// until ctx ends.
+func (s *KeyURLSource) follow(ctx context.Context) {
+	defer close(s.ended)
+	retry := minKeyRetry
+	for {
+		s.begin()
+		set, wait, err := s.fetch(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			wait, retry = retry, min(2*retry, maxKeyRetry)
+		} else {
+			retry = minKeyRetry
+		}
+		s.finish(set, wait, err)
+		if !s.pause(ctx, wait) {
+			return
+		}
+	}
+}
+
+// pause waits for the time given, or a demand, and returns false when ctx ends.
+func (s *KeyURLSource) pause(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.demand:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// begin marks a fetch as under way; from then on it answers every demand.
+func (s *KeyURLSource) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fetching = true
+	select {
+	case <-s.demand:
+	default:
+	}
+}
+
+// finish takes up the outcome of a fetch and wakes those who wait for it.
+func (s *KeyURLSource) finish(set *KeySet, wait time.Duration, err error) {
+	if err != nil {
+		s.countFailure()
+		s.logger.Error("token keys not fetched: the last good ones, if any, serve on", "url", s.name, "error", err, "retry", wait)
+	} else if s.replace(set) {
+		s.logger.Info("token keys fetched", "url", s.name, "kids", set.IDs())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fetching = false
+	s.failure = err
+	s.last = time.Now()
+	s.next = s.last.Add(wait)
+	close(s.fetched)
+	s.fetched = make(chan struct{})
+}
