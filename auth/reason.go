@@ -43,6 +43,10 @@ const (
 	RoomDenied   Reason = "ROOM_DENIED"
 )
 
+// HandshakeFailed counts connections that end in the TLS handshake for another
+// reason than their certificate. Callers get a TLS alert instead of a status.
+const HandshakeFailed Reason = "HANDSHAKE_FAILED"
+
 // Why a call that is allowed can't be served.
 const (
 	TooManyStreams     Reason = "TOO_MANY_STREAMS"
@@ -90,6 +94,8 @@ var rules = map[Reason]rule{
 	MethodDenied: {codes.PermissionDenied, "this method is not open to you"},
 	ScopeMissing: {codes.PermissionDenied, "the token lacks a scope that this method needs"},
 	RoomDenied:   {codes.PermissionDenied, "this room is not open to you"},
+
+	HandshakeFailed: {codes.Unauthenticated, "the TLS handshake failed"},
 
 	TooManyStreams:     {codes.ResourceExhausted, "too many streams are open under this identity: close one first"},
 	TooManyConnections: {codes.ResourceExhausted, "too many connections are open under this identity: use one connection for many streams"},
