@@ -1,0 +1,37 @@
+package server
+
+import (
+	"securechat/auth"
+	chatpb "securechat/proto/chat"
+)
+
+// chain is the way of every call, in order. Nothing reaches a handler past it,
+// and there is no other list of steps.
+func (s *Server) chain() []auth.Interceptor {
+	return []auth.Interceptor{
+		s.observe(),            // access log, metrics, the connect span: refusals show too
+		recovery(),             // a panic ends its own call, as INTERNAL
+		s.frames(),             // messages that cannot be read are refused with a reason
+		s.guard.Authenticate(), // certificate + token: who calls
+		s.name(),               // the log and the connect span learn the user
+		s.guard.Authorise(),    // by method, then by room; what is not listed is refused
+		s.limits(),             // streams and connections an identity
+		s.admit(),              // response headers; the connect span ends
+		s.guard.Supervise(),    // the stream ends when its authority ends
+		auth.Stamp(setUser),    // user is the verified identity, whatever the client wrote
+		s.process(),            // a span for each message
+	}
+}
+
+// policy lists every method that the server has.
+func policy() auth.Policy {
+	return auth.Policy{
+		chatpb.Chat_ChatStream_FullMethodName: auth.Rule{}.And(echoOnly),
+		// A prober has a certificate and no token.
+		"/grpc.health.v1.Health/Check": auth.CertificateOnly(),
+		"/grpc.health.v1.Health/List":  auth.CertificateOnly(),
+		"/grpc.health.v1.Health/Watch": auth.CertificateOnly(),
+	}
+}
+
+func setUser(m *chatpb.ChatMessage, id auth.Identity) { m.User = id.User }

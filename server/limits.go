@@ -1,0 +1,118 @@
+package server
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"securechat/auth"
+)
+
+// Limits bound what callers can take. A zero field means its default.
+type Limits struct {
+	// StreamsPerConnection is how many calls one connection may have open at a
+	// time. More wait at the client. Default 100.
+	StreamsPerConnection uint32
+	// StreamsPerIdentity is how many streams one user may have open on all
+	// connections; one more is refused with TOO_MANY_STREAMS. Default 256.
+	StreamsPerIdentity int
+	// ConnectionsPerIdentity is how many connections one certificate identity
+	// may have; streams on one more are refused with TOO_MANY_CONNECTIONS, and
+	// it is closed after 5 s. Default 64.
+	ConnectionsPerIdentity int
+	// Connections is how many connections there may be in all. More wait to be
+	// accepted. Default 16384.
+	Connections int
+	// HeaderBytes is the size of a call's header list (RFC 9113 section 6.5.2).
+	// Default 16 KiB.
+	HeaderBytes uint32
+	// MessageBytes is the size of one message. Default 256 KiB.
+	MessageBytes int
+	// Handshake is how long TLS handshake and HTTP/2 preface may take together.
+	// Default 5 s.
+	Handshake time.Duration
+	// Keepalive is how long a connection may be silent before it is probed, and
+	// KeepaliveTimeout how long the answer may take. Default 1 min and 20 s.
+	Keepalive, KeepaliveTimeout time.Duration
+	// MinPing is how often a client may ping; one that does so more often is
+	// disconnected. Default 10 s.
+	MinPing time.Duration
+	// Idle is how long a connection may be without a call. Default 15 min.
+	Idle time.Duration
+}
+
+func orDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (l Limits) withDefaults() Limits {
+	orDefault(&l.StreamsPerConnection, 100)
+	orDefault(&l.StreamsPerIdentity, 256)
+	orDefault(&l.ConnectionsPerIdentity, 64)
+	orDefault(&l.Connections, 16384)
+	orDefault(&l.HeaderBytes, 16<<10)
+	orDefault(&l.MessageBytes, 256<<10)
+	orDefault(&l.Handshake, 5*time.Second)
+	orDefault(&l.Keepalive, time.Minute)
+	orDefault(&l.KeepaliveTimeout, 20*time.Second)
+	orDefault(&l.MinPing, 10*time.Second)
+	orDefault(&l.Idle, 15*time.Minute)
+	return l
+}
+
+// A tally counts what each name holds, up to a limit.
+type tally struct {
+	limit int
+	mu    sync.Mutex
+	held  map[string]int
+}
+
+func newTally(limit int) *tally { return &tally{limit: limit, held: make(map[string]int)} }
+
+// take reports whether name may hold one more, and counts it if so.
+func (t *tally) take(name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.held[name] >= t.limit {
+		return false
+	}
+	t.held[name]++
+	return true
+}
+
+func (t *tally) release(name string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.held[name]--; t.held[name] <= 0 {
+		delete(t.held, name)
+	}
+}
+
+// limits is the step that bounds what one identity holds.
+func (s *Server) limits() auth.Interceptor {
+	return auth.Interceptor{
+		Unary: func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+			if err := withinConnections(ctx); err != nil {
+				return nil, err
+			}
+			return handler(ctx, req)
+		},
+		Stream: func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+			ctx := stream.Context()
+			if err := withinConnections(ctx); err != nil {
+				return err
+			}
+			id, _ := auth.FromContext(ctx)
+			if !s.streams.take(id.User) {
+				return auth.Refusef(auth.TooManyStreams, "%q has %d streams open", id.User, s.streams.limit).After(time.Second)
+			}
+			defer s.streams.release(id.User)
+			return handler(srv, stream)
+		},
+	}
+}

@@ -1,0 +1,161 @@
+// Package server assembles the chat service: the chain of interceptors, listed
+// once in chain.go, the echo, health, and the limits.
+//
+//	source, err := certs.Files(certs.Paths{Certificate: "server.crt", Key: "server.key", Roots: "clients.crt"})
+//	...
+//	srv, err := server.New(server.Config{Certificates: source, Tokens: verifier})
+//	...
+//	err = srv.Serve(listener)
+//
+// Every call is authenticated by certificate and token, or refused, before a
+// handler sees any of it; there is no configuration in which it is not.
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+	"golang.org/x/net/netutil"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"securechat/auth"
+	"securechat/certs"
+	chatpb "securechat/proto/chat"
+)
+
+// Config is all that a Server needs to know.
+type Config struct {
+	// Certificates has the server's certificate, the roots that clients'
+	// certificates must lead to, and what is revoked. Required.
+	Certificates certs.Source
+	// Tokens verifies bearer tokens. Required.
+	Tokens auth.TokenVerifier
+	// Bind, Identity and TrustDomain are those of auth.Config.
+	Bind        auth.Bind
+	Identity    certs.Kind
+	TrustDomain string
+	// Limits bound what callers can take.
+	Limits Limits
+	// Log has a line for each admission, refusal and end; by default
+	// slog.Default().
+	Log *slog.Logger
+	// Tracing makes the spans; nil makes none.
+	Tracing trace.TracerProvider
+	// Metrics makes the instruments; nil makes none.
+	Metrics metric.MeterProvider
+	// Now is the clock; by default time.Now.
+	Now func() time.Time
+}
+
+// A Server is the chat service. Serve and Shutdown may be called concurrently.
+type Server struct {
+	config  Config
+	policy  auth.Policy
+	guard   *auth.Guard
+	grpc    *grpc.Server
+	health  *health.Server
+	tracer  trace.Tracer
+	metrics *metrics
+	streams *tally
+}
+
+// New assembles a server. It refuses a configuration that would leave a method
+// unguarded.
+func New(config Config) (*Server, error) {
+	if config.Certificates == nil || config.Certificates.Material().Certificate() == nil {
+		return nil, errors.New("server: Config.Certificates must have the server's certificate")
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.Log == nil {
+		config.Log = slog.Default()
+	}
+	config.Limits = config.Limits.withDefaults()
+	s := &Server{config: config, policy: policy(), health: health.NewServer(), streams: newTally(config.Limits.StreamsPerIdentity)}
+	s.tracer = noop.NewTracerProvider().Tracer("")
+	if config.Tracing != nil {
+		s.tracer = config.Tracing.Tracer("securechat/server")
+	}
+	var err error
+	if s.metrics, err = newMetrics(config.Metrics, config.Certificates, config.Now); err != nil {
+		return nil, err
+	}
+	s.guard, err = auth.New(auth.Config{
+		Certificates: config.Certificates,
+		Tokens:       config.Tokens,
+		Policy:       s.policy,
+		Bind:         config.Bind,
+		Identity:     config.Identity,
+		TrustDomain:  config.TrustDomain,
+		Now:          config.Now,
+		Log:          config.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.grpc = grpc.NewServer(append(s.transport(), auth.Chain(s.chain()...)...)...)
+	chatpb.RegisterChatServer(s.grpc, chat{now: config.Now})
+	healthpb.RegisterHealthServer(s.grpc, s.health)
+	s.health.SetServingStatus(chatpb.Chat_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
+	if err := s.guard.Covers(s.grpc); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// transport is everything below the calls. Windows are fixed because grpc-go's
+// estimator of the bandwidth-delay product costs pings, and a window that grows
+// costs memory that a client chooses.
+func (s *Server) transport() []grpc.ServerOption {
+	l := s.config.Limits
+	return []grpc.ServerOption{
+		grpc.Creds(&gate{TransportCredentials: certs.ServerCredentials(s.config.Certificates), server: s, held: newTally(l.ConnectionsPerIdentity)}),
+		grpc.ForceServerCodecV2(newCodec()),
+		grpc.UnknownServiceHandler(auth.Unlisted),
+		grpc.ConnectionTimeout(l.Handshake),
+		grpc.MaxConcurrentStreams(l.StreamsPerConnection),
+		grpc.MaxHeaderListSize(l.HeaderBytes),
+		grpc.MaxRecvMsgSize(transportSlack * l.MessageBytes),
+		grpc.StaticStreamWindowSize(64 << 10),
+		grpc.StaticConnWindowSize(1 << 20),
+		grpc.SharedWriteBuffer(true),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: l.Keepalive, Timeout: l.KeepaliveTimeout, MaxConnectionIdle: l.Idle}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: l.MinPing, PermitWithoutStream: true}),
+		grpc.WaitForHandlers(true),
+	}
+}
+
+// Serve accepts connections on listener until Shutdown, or until it fails. It
+// closes the listener.
+func (s *Server) Serve(listener net.Listener) error {
+	return s.grpc.Serve(netutil.LimitListener(listener, s.config.Limits.Connections))
+}
+
+// Shutdown tells probers that the server is going, refuses new streams, lets
+// those that are open end by themselves until ctx ends, and then ends them. It
+// returns when no handler runs any more.
+func (s *Server) Shutdown(ctx context.Context) {
+	s.health.Shutdown()
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		s.grpc.GracefulStop()
+	}()
+	select {
+	case <-drained:
+	case <-ctx.Done():
+		s.grpc.Stop()
+		<-drained
+	}
+	s.guard.Wait()
+}
