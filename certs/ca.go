@@ -60,6 +60,7 @@ type CA struct {
 	mu      sync.Mutex
 	number  *big.Int // of the latest revocation list
 	revoked []x509.RevocationListEntry
+	crl     []byte // the latest list, in PEM
 }
 
 // NewCA makes a CA in memory, which is gone with the process.
@@ -142,14 +143,18 @@ func (o CAOptions) authority(der []byte, above [][]byte, key crypto.Signer) (*CA
 	if err != nil {
 		return nil, fmt.Errorf("the authority's new certificate does not parse: %w", err)
 	}
-	return &CA{
+	ca := &CA{
 		certificate: certificate,
 		chain:       chainBelowRoot(der, above, certificate),
 		key:         key,
 		trustDomain: o.trustDomain(),
 		clock:       o.clock(),
 		number:      big.NewInt(1),
-	}, nil
+	}
+	if ca.crl, err = ca.signCRL(); err != nil {
+		return nil, err
+	}
+	return ca, nil
 }
 
 // chainBelowRoot is what a leaf presents after itself: the issuer and those

@@ -53,6 +53,9 @@ func (ca *CA) IssueUser(name string, o IssueOptions) (*Issued, error) {
 	if err := checkUser(name); err != nil {
 		return nil, err
 	}
+	if ca.trustDomain == "" {
+		return nil, fmt.Errorf("the certificate of the authority %q names no trust domain (a URI spiffe://<trust domain>): issue users from one that was made here", ca.certificate.Subject)
+	}
 	template, err := ca.leaf(name, o, DefaultUserLifetime)
 	if err != nil {
 		return nil, err
@@ -115,6 +118,11 @@ func (ca *CA) Issue(template *x509.Certificate, key crypto.Signer) (*Issued, err
 	certificate, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, fmt.Errorf("the new certificate of %q does not parse: %w", complete.Subject, err)
+	}
+	if ca.dir != "" {
+		if err := ca.record(certificate); err != nil {
+			return nil, err
+		}
 	}
 	return &Issued{certificate: certificate, chain: append([][]byte{der}, ca.chain...), key: key}, nil
 }

@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 )
 
@@ -42,6 +44,25 @@ func (i *Issued) ChainPEM() []byte {
 
 // KeyPEM returns the private key in PEM (PKCS #8). It is a secret.
 func (i *Issued) KeyPEM() ([]byte, error) { return keyPEM(i.key) }
+
+// WriteFiles writes the certificate with its chain, and its key, which only the
+// owner may read. It overwrites nothing: where either file exists, it writes
+// neither. Missing folders are made, open to their owner alone.
+func (i *Issued) WriteFiles(certificatePath, keyPath string) error {
+	key, err := i.KeyPEM()
+	if err != nil {
+		return err
+	}
+	for _, path := range []string{certificatePath, keyPath} {
+		if err := os.MkdirAll(filepath.Dir(path), folderMode); err != nil {
+			return fmt.Errorf("make the folder of %s: %w", path, err)
+		}
+	}
+	return createFiles(
+		newFile{path: keyPath, text: key, mode: secretMode},
+		newFile{path: certificatePath, text: i.ChainPEM(), mode: publicMode},
+	)
+}
 
 func keyPEM(key crypto.Signer) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)

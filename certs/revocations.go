@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"math/big"
 	"time"
 )
@@ -63,22 +62,6 @@ func (r *Revocations) copy() *Revocations {
 	}
 	result := *r
 	return &result
-}
-
-// with returns a copy of r that has the lines of other, too.
-func (r *Revocations) with(other *Revocations) *Revocations {
-	result := r.copy()
-	result.certificates = merged(result.certificates, other.certificates)
-	result.tokens = merged(result.tokens, other.tokens)
-	result.subjects = merged(result.subjects, other.subjects)
-	return result
-}
-
-func merged[K comparable, V any](a, b map[K]V) map[K]V {
-	result := make(map[K]V, len(a)+len(b))
-	maps.Copy(result, a)
-	maps.Copy(result, b)
-	return result
 }
 
 // Certificate says whether c is revoked. A list counts only if the issuer,
@@ -196,11 +179,18 @@ func (r *Revocations) signedBy(authorities []*x509.Certificate) error {
 				}
 			}
 			if known && !signed {
-				return fmt.Errorf("the revocation list%s in the name of %q is not signed by that authority: get it from the authority again", l.numberText(), l.Issuer)
+				return &unsignedError{l}
 			}
 		}
 	}
 	return nil
+}
+
+// An unsignedError says that a list is not of the authority that it names.
+type unsignedError struct{ list *list }
+
+func (e *unsignedError) Error() string {
+	return fmt.Sprintf("the revocation list%s in the name of %q is not signed by that authority: get it from the authority again", e.list.numberText(), e.list.Issuer.String())
 }
 
 func (l *list) numberText() string {

@@ -61,6 +61,12 @@ func admit(m *Material, state tls.ConnectionState) error {
 	return usableFor(state.PeerCertificates[0], x509.ExtKeyUsageClientAuth)
 }
 
+// CheckClient says whether a verified leaf may identify a client: it is an end
+// entity's and has the clientAuth usage written in it. A handshake with
+// ServerConfig has asked this already; code behind other TLS configurations asks
+// it here. The error is a *CheckError.
+func CheckClient(leaf *x509.Certificate) error { return usableFor(leaf, x509.ExtKeyUsageClientAuth) }
+
 // usableFor says whether the leaf is an end entity's with the usage written in
 // it. Its error is a *CheckError.
 func usableFor(leaf *x509.Certificate, usage x509.ExtKeyUsage) error {
