@@ -98,7 +98,7 @@ func TestHeadersAccepted(t *testing.T) {
 		"cty, which has no rule": {"cty": `"json"`},
 		"a digest of some chain": {"x5t#S256": `"abc"`},
 		"unknown member, nested": {"x": strings.Repeat(`[`, 7) + strings.Repeat(`]`, 7)},
-		"white space within": {"x": "1\r\n"},
+		"white space within":     {"x": "1\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			wantAccepted(t, verifier, signed(t, signer, plainHeader(signer).with(edits).json(), plainClaims().json()))
