@@ -1,0 +1,137 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/keepalive"
+
+	"securechat/certs"
+	chatpb "securechat/proto/chat"
+)
+
+// DefaultPort is the server's port where Config.Server names none.
+const DefaultPort = "50051"
+
+// What a connection and its streams take.
+const (
+	maxMessage       = 1 << 20 // bytes received in one message
+	maxHeaders       = 16 << 10
+	streamWindow     = 64 << 10 // bytes in flight to this side, a stream
+	connectionWindow = 1 << 20  // and all streams together
+	dialTimeout      = 10 * time.Second
+	longestBackoff   = 10 * time.Second
+	keepaliveTime    = 30 * time.Second // longer than what servers allow at least
+	keepaliveTimeout = 10 * time.Second
+)
+
+// Config says how to reach a server, and as whom.
+type Config struct {
+	// Server is host:port, or a host alone for DefaultPort. Required.
+	Server string
+	// ServerName is the name that the server's certificate must have. Default:
+	// the host of Server.
+	ServerName string
+	// Certificates has the client's certificate and the trusted roots; each
+	// connection uses those of its moment. Required.
+	Certificates certs.Source
+	// Token is asked once for each stream that is opened. Required.
+	Token TokenSource
+	// Tracing makes the spans; nil makes none.
+	Tracing trace.TracerProvider
+	// Log has what goes wrong with connections; nil logs nothing.
+	Log *slog.Logger
+}
+
+// A Conn is a connection to a server. It connects when the first stream is
+// opened and whenever it has to. It may be used concurrently.
+type Conn struct {
+	server string
+	token  TokenSource
+	tracer trace.Tracer // nil: no spans
+	link   *link
+	grpc   *grpc.ClientConn
+	chat   chatpb.ChatClient
+}
+
+// Dial checks the configuration and returns a connection, without waiting for
+// the server.
+func Dial(cfg Config) (*Conn, error) {
+	server, err := address(cfg.Server)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("client: %w", err)
+	case cfg.Certificates == nil:
+		return nil, errors.New("client: Config.Certificates is required: certs.Files reads them from files")
+	case cfg.Token == nil:
+		return nil, errors.New("client: Config.Token is required: TokenFile reads it from a file")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Conn{server: server, token: cfg.Token, link: &link{server: server, log: cfg.Log}}
+	if cfg.Tracing != nil {
+		c.tracer = cfg.Tracing.Tracer("securechat/client")
+	}
+	// passthrough leaves names to the dialer: grpc-go's own resolver would look
+	// up TXT records, and an own dialer uses no proxy of the environment.
+	c.grpc, err = grpc.NewClient("passthrough:///"+server, transport(cfg, c.link)...)
+	if err != nil {
+		return nil, fmt.Errorf("client: %s: %w", server, err)
+	}
+	c.chat = chatpb.NewChatClient(c.grpc)
+	return c, nil
+}
+
+func transport(cfg Config, l *link) []grpc.DialOption {
+	retries := backoff.DefaultConfig
+	retries.BaseDelay = 200 * time.Millisecond
+	retries.MaxDelay = longestBackoff
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(l.credentials(certs.ClientCredentials(cfg.Certificates, cfg.ServerName, certs.OnFailure(l.handshakeFailed)))),
+		grpc.WithContextDialer(l.dial),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retries, MinConnectTimeout: dialTimeout}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
+		grpc.WithStaticStreamWindowSize(streamWindow),
+		grpc.WithStaticConnWindowSize(connectionWindow),
+		grpc.WithMaxHeaderListSize(maxHeaders),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+	}
+}
+
+// Close ends the connection and all its streams.
+func (c *Conn) Close() error { return c.grpc.Close() }
+
+// address returns server as host:port.
+func address(server string) (string, error) {
+	if server == "" {
+		return "", errors.New("no server: name one as HOST:PORT")
+	}
+	host, port, err := net.SplitHostPort(server)
+	if err != nil {
+		bare := strings.TrimSuffix(strings.TrimPrefix(server, "["), "]")
+		host, port = bare, DefaultPort
+		if strings.Contains(bare, ":") && net.ParseIP(bare) == nil {
+			return "", fmt.Errorf("the server %.200q is not an address: write HOST:PORT, with an IPv6 address in brackets", server)
+		}
+	}
+	if number, err := strconv.ParseUint(port, 10, 16); err != nil || number == 0 {
+		return "", fmt.Errorf("the server %.200q has no usable port: write HOST:PORT, the port from 1 to 65535", server)
+	}
+	if host == "" || strings.ContainsFunc(host, notInHost) {
+		return "", fmt.Errorf("the server %.200q is not an address: write HOST:PORT, without a scheme or a path", server)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+func notInHost(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`/\?#@"<>[]`, r) }

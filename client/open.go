@@ -1,0 +1,111 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	chatpb "securechat/proto/chat"
+)
+
+// Open opens an echo stream and returns once the server has admitted it. Where
+// there is no connection, it makes one attempt.
+//
+// The error is an *Error, or that of the token source, wrapped. The context
+// bounds the opening alone; Close ends the stream.
+func (c *Conn) Open(ctx context.Context) (*Stream, error) {
+	return c.open(ctx, metadata.MD{})
+}
+
+// open opens a stream with metadata that says which. Metadata in the context
+// does not count: the stream's is all this package's own.
+func (c *Conn) open(ctx context.Context, md metadata.MD) (*Stream, error) {
+	token, err := c.token.Token(ctx)
+	if err == nil {
+		err = checkToken(token)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("no token: %w", err)
+	}
+	if c.tracer == nil {
+		return c.admitted(ctx, md, token)
+	}
+	ctx, span := c.startConnect(ctx)
+	if traceparent := chatpb.FormatTraceparent(span.SpanContext()); traceparent != "" {
+		md.Set(chatpb.MetadataTraceparent, traceparent)
+	}
+	stream, err := c.admitted(ctx, md, token)
+	var refusal *Error
+	errors.As(err, &refusal)
+	endConnect(span, refusal)
+	if err != nil {
+		return nil, err
+	}
+	stream.spans = newSpans(c.tracer, stream.user, trace.SpanContextFromContext(ctx))
+	return stream, nil
+}
+
+// admitted makes the call and waits for the server's word.
+func (c *Conn) admitted(ctx context.Context, md metadata.MD, token string) (*Stream, error) {
+	streamCtx, cancel := context.WithCancelCause(metadata.NewOutgoingContext(context.WithoutCancel(ctx), md))
+	opened := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	header, call, err := c.call(streamCtx, token)
+	if !opened() {
+		cancel(context.Cause(ctx))
+		return nil, outOfTime(c.server, ctx, c.link.last())
+	}
+	if err != nil {
+		cancel(err)
+		return nil, fromStatus(c.server, err, c.link.last())
+	}
+	s := &Stream{server: c.server, grpc: call, ctx: streamCtx, cancel: cancel, link: c.link}
+	s.sending.cancel, s.receiving.cancel = cancel, cancel
+	if s.user, s.expires, err = readAdmission(header); err != nil {
+		_ = s.Close()
+		return nil, &Error{Server: c.server, Code: codes.Internal, Text: err.Error(), cause: err}
+	}
+	return s, nil
+}
+
+func (c *Conn) call(ctx context.Context, token string) (metadata.MD, grpc.BidiStreamingClient[chatpb.ChatMessage, chatpb.ChatMessage], error) {
+	call, err := c.chat.ChatStream(ctx, grpc.PerRPCCredentials(bearer(token)))
+	if err != nil {
+		return nil, nil, err
+	}
+	header, err := call.Header()
+	if err != nil {
+		return nil, nil, err
+	}
+	if header != nil {
+		return header, call, nil
+	}
+	// The call is over already, and Recv has how.
+	if _, err = call.Recv(); err == nil || errors.Is(err, io.EOF) {
+		err = status.Error(codes.Internal, "the server ended the stream without admitting it")
+	}
+	return nil, nil, err
+}
+
+// readAdmission reads what the server says of a stream that it admits. Both
+// headers are optional; one that is there must be well formed.
+func readAdmission(header metadata.MD) (user string, expires time.Time, err error) {
+	if values := header.Get(chatpb.HeaderUser); len(values) > 0 {
+		if user, err = chatpb.UnescapeUser(values[0]); err != nil {
+			return "", time.Time{}, fmt.Errorf("the server's header %s does not parse: ask its operator", chatpb.HeaderUser)
+		}
+	}
+	if values := header.Get(chatpb.HeaderExpires); len(values) > 0 {
+		if expires, err = time.Parse(time.RFC3339, values[0]); err != nil {
+			return "", time.Time{}, fmt.Errorf("the server's header %s does not parse: ask its operator", chatpb.HeaderExpires)
+		}
+	}
+	return user, expires, nil
+}

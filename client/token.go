@@ -1,0 +1,139 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"strings"
+
+	"golang.org/x/oauth2"
+)
+
+// maxToken is how large a token may be, in bytes. Servers refuse larger ones.
+const maxToken = 8 << 10
+
+// A TokenSource gives the bearer token. It is asked once for each stream that is
+// opened, maybe concurrently, and may block until ctx ends.
+type TokenSource interface {
+	Token(ctx context.Context) (string, error)
+}
+
+// TokenFunc is a function as a TokenSource.
+type TokenFunc func(ctx context.Context) (string, error)
+
+// Token calls f.
+func (f TokenFunc) Token(ctx context.Context) (string, error) { return f(ctx) }
+
+// TokenFile reads the token from a file, anew for each stream; white space
+// around it does not count. A token is a secret: a file that its group or others
+// may read is refused.
+func TokenFile(path string) TokenSource {
+	return TokenFunc(func(context.Context) (string, error) {
+		token, err := readToken(path)
+		if err != nil {
+			return "", fmt.Errorf("token file %s: %w", path, err)
+		}
+		return token, nil
+	})
+}
+
+// OAuth2 takes the access token of an oauth2.TokenSource. Such a source knows no
+// context: its own time-outs bound how long it takes.
+func OAuth2(source oauth2.TokenSource) TokenSource {
+	return TokenFunc(func(context.Context) (string, error) {
+		token, err := source.Token()
+		var refused *oauth2.RetrieveError
+		switch {
+		case errors.As(err, &refused) && refused.Response != nil:
+			// Its own text may have the whole of the response.
+			return "", fmt.Errorf("the token endpoint answered %d %.100q: check the client's grant", refused.Response.StatusCode, refused.ErrorCode)
+		case err != nil:
+			return "", fmt.Errorf("obtain an OAuth 2.0 token: %w", err)
+		case token.Type() != "Bearer":
+			return "", fmt.Errorf("the OAuth 2.0 token is of type %.50q and must be Bearer", token.Type())
+		}
+		return token.AccessToken, nil
+	})
+}
+
+func readToken(path string) (string, error) {
+	// Opening what is not a file, such as a named pipe, could block.
+	info, err := os.Stat(path)
+	if err == nil && !info.Mode().IsRegular() {
+		return "", errors.New("is not a regular file")
+	}
+	if err != nil {
+		return "", readError(err)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return "", readError(err)
+	}
+	defer file.Close()
+	if info, err = file.Stat(); err != nil {
+		return "", readError(err)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
+		return "", fmt.Errorf("may be read by others (mode %04o): run `chmod 600 %s`", mode, path)
+	}
+	const whitespace = 1 << 10
+	text, err := io.ReadAll(io.LimitReader(file, maxToken+whitespace+1))
+	if err != nil {
+		return "", readError(err)
+	}
+	token := strings.TrimSpace(string(text))
+	return token, checkToken(token)
+}
+
+func readError(err error) error {
+	var path *fs.PathError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &wordedError{"does not exist: check the path, or obtain a token and put it there", err}
+	case errors.Is(err, fs.ErrPermission):
+		return &wordedError{"may not be read by this user: give it to the user that runs this program", err}
+	case errors.As(err, &path):
+		return path.Err
+	}
+	return err
+}
+
+type wordedError struct {
+	text  string
+	cause error
+}
+
+func (e *wordedError) Error() string { return e.text }
+func (e *wordedError) Unwrap() error { return e.cause }
+
+// checkToken refuses what cannot stand in an authorization header: RFC 6750,
+// section 2.1, has the characters. No part of the token is in the error.
+func checkToken(token string) error {
+	switch {
+	case token == "":
+		return errors.New("the token is empty: obtain one")
+	case len(token) > maxToken:
+		return fmt.Errorf("the token is larger than %d KiB: obtain a smaller one", maxToken>>10)
+	case strings.ContainsFunc(token, notInToken):
+		return errors.New("the token has characters that no bearer token has: it must be the JWT alone, on one line")
+	}
+	return nil
+}
+
+func notInToken(r rune) bool {
+	return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("-._~+/=", r)
+}
+
+// A bearer is a token as the credentials of one call. grpc-go hands it to no
+// connection without TLS.
+type bearer string
+
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+}
+
+func (bearer) RequireTransportSecurity() bool { return true }
