@@ -135,8 +135,9 @@ func TestTheEarlierExpiryCounts(t *testing.T) {
 	wantRefusal(t, err, codes.Unauthenticated, auth.CertificateExpired)
 }
 
-// A handler that ignores the end of its stream is waited for.
-func TestWaitIsForHandlersThatOutliveTheirStream(t *testing.T) {
+// A handler that ignores the end of its stream reaches the transport no more,
+// and is waited for.
+func TestHandlersThatOutliveTheirStream(t *testing.T) {
 	realm := authtest.NewRealm(t)
 	id := auth.Identity{User: "alice", Expires: time.Now(), ExpiresBy: auth.TokenExpired}
 	guard, err := auth.New(auth.Config{Certificates: realm.Server(), Tokens: realm.Verifier()})
@@ -146,8 +147,13 @@ func TestWaitIsForHandlersThatOutliveTheirStream(t *testing.T) {
 	release := make(chan struct{})
 	var left atomic.Bool
 	stream := &idleStream{ctx: auth.NewContext(t.Context(), id)}
-	err = guard.Supervise().Stream(nil, stream, &grpc.StreamServerInfo{}, func(any, grpc.ServerStream) error {
+	err = guard.Supervise().Stream(nil, stream, &grpc.StreamServerInfo{}, func(_ any, stream grpc.ServerStream) error {
 		<-release
+		for name, err := range map[string]error{"SendMsg": stream.SendMsg(nil), "RecvMsg": stream.RecvMsg(nil)} {
+			if reasonOf(err) != auth.TokenExpired {
+				t.Errorf("%s after the cut: %v, want TOKEN_EXPIRED", name, err)
+			}
+		}
 		left.Store(true)
 		return nil
 	})
@@ -158,6 +164,9 @@ func TestWaitIsForHandlersThatOutliveTheirStream(t *testing.T) {
 	guard.Wait()
 	if !left.Load() {
 		t.Error("Wait returned before the handler did")
+	}
+	if n := stream.used.Load(); n != 0 {
+		t.Errorf("the transport was used %d times after the cut", n)
 	}
 }
 
@@ -216,9 +225,18 @@ func reasonOf(err error) auth.Reason {
 // idleStream is a stream on which nothing happens.
 type idleStream struct {
 	grpc.ServerStream
-	ctx context.Context
+	ctx  context.Context
+	used atomic.Int64 // how often the transport was asked for something
 }
 
 func (s *idleStream) Context() context.Context { return s.ctx }
-func (*idleStream) RecvMsg(any) error          { return io.EOF }
-func (*idleStream) SendMsg(any) error          { return nil }
+
+func (s *idleStream) RecvMsg(any) error {
+	s.used.Add(1)
+	return io.EOF
+}
+
+func (s *idleStream) SendMsg(any) error {
+	s.used.Add(1)
+	return nil
+}
