@@ -196,7 +196,9 @@ func TestRefusals(t *testing.T) {
 				a.ctx, a.user.Token = authorization(a.ctx, "Bearer "+a.user.Token+", Bearer "+a.user.Token), ""
 			}},
 		{name: "two spaces", reason: auth.TokenMalformed,
-			spoil: func(_ *testing.T, a *attempt) { a.ctx, a.user.Token = authorization(a.ctx, "Bearer  "+a.user.Token), "" }},
+			spoil: func(_ *testing.T, a *attempt) {
+				a.ctx, a.user.Token = authorization(a.ctx, "Bearer  "+a.user.Token), ""
+			}},
 		{name: "token larger than 8 KiB", reason: auth.TokenTooLarge,
 			spoil: func(_ *testing.T, a *attempt) { a.user.Token = strings.Repeat("a", 8<<10+1) }},
 		{name: "expired token", reason: auth.TokenExpired,

@@ -18,7 +18,9 @@ import (
 )
 
 // swapped is a source whose material a test replaces.
-type swapped struct{ current atomic.Pointer[certs.Material] }
+type swapped struct {
+	current atomic.Pointer[certs.Material]
+}
 
 func (s *swapped) set(m *certs.Material)     { s.current.Store(m) }
 func (s *swapped) Material() *certs.Material { return s.current.Load() }
