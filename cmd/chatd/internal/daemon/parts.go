@@ -1,0 +1,151 @@
+package daemon
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+
+	"securechat/auth"
+	"securechat/certs"
+	"securechat/cmd/chatd/internal/settings"
+	"securechat/server"
+)
+
+// parts are what the service is made of.
+type parts struct {
+	source *certs.FileSource
+	keys   auth.KeyFeed
+	server *server.Server
+}
+
+func assemble(config Config) (p *parts, err error) {
+	p = &parts{}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	s := config.Settings
+	p.source, err = certs.Files(certs.Paths{
+		Certificate: s.TLSCert, Key: s.TLSKey, Roots: s.ClientCA, CRL: s.CRL, Revocations: s.Revocations,
+	}, certs.WithLogger(config.Log))
+	if err != nil {
+		return p, err
+	}
+	if p.keys, err = openKeys(s, config.Log); err != nil {
+		return p, err
+	}
+	verifier, err := auth.NewVerifier(auth.VerifierConfig{
+		Issuers:     []auth.Issuer{{Name: s.Issuer, Audience: s.Audience, Keys: p.keys, Algorithms: s.Algorithms}},
+		MaxLifetime: s.MaxTokenLifetime,
+	})
+	if err != nil {
+		return p, err
+	}
+	p.server, err = server.New(server.Config{
+		Certificates: p.source,
+		Tokens:       verifier,
+		Bind:         s.Bind,
+		Identity:     s.Identity,
+		TrustDomain:  s.TrustDomain,
+		Limits:       s.Limits,
+		Log:          config.Log,
+		Tracing:      config.Telemetry.Tracing,
+		Metrics:      config.Telemetry.Metrics,
+	})
+	return p, err
+}
+
+func openKeys(s settings.Settings, log *slog.Logger) (auth.KeyFeed, error) {
+	options := []auth.KeyOption{auth.KeyLogger(log)}
+	if s.JWKSCA != "" {
+		roots, err := certs.LoadCertificates(s.JWKSCA)
+		if err != nil {
+			return nil, err
+		}
+		pool := x509.NewCertPool()
+		for _, root := range roots {
+			pool.AddCert(root)
+		}
+		options = append(options, auth.KeyRoots(pool))
+	}
+	keys, err := auth.Keys(s.JWKS, options...)
+	if err != nil {
+		return nil, fmt.Errorf("--jwks: %w", err)
+	}
+	return keys, nil
+}
+
+func (p *parts) close() {
+	if p.source != nil {
+		_ = p.source.Close() // never fails
+	}
+	if p.keys != nil {
+		_ = p.keys.Close() // never fails
+	}
+}
+
+// observe counts what became of replaced files.
+func (p *parts) observe(metrics metric.MeterProvider) error {
+	certificates := metric.WithAttributeSet(attribute.NewSet(attribute.String("feed", "certificates")))
+	keys := metric.WithAttributeSet(attribute.NewSet(attribute.String("feed", "keys")))
+	_, err := metrics.Meter("securechat/chatd").Int64ObservableCounter("securechat.reload.failures",
+		metric.WithUnit("{attempt}"), metric.WithDescription("Replacements of certificates, revocations or token keys that were broken and not taken up."),
+		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
+			o.Observe(int64(p.source.Failures()), certificates)
+			o.Observe(int64(p.keys.Failures()), keys)
+			return nil
+		}))
+	return err
+}
+
+// warn logs a certificate that no client will accept. The service starts all the
+// same: the file can be replaced while it runs.
+func (p *parts) warn(log *slog.Logger) {
+	if err := p.usableCertificate(); err != nil {
+		log.Error("clients will not accept this server", slog.Any("error", err))
+	}
+}
+
+func (p *parts) usableCertificate() error {
+	leaf := p.source.Material().Certificate().Leaf
+	now := time.Now()
+	problem := ""
+	switch {
+	case now.After(leaf.NotAfter):
+		problem = "expired at " + leaf.NotAfter.UTC().Format(time.RFC3339)
+	case now.Before(leaf.NotBefore):
+		problem = "is not valid before " + leaf.NotBefore.UTC().Format(time.RFC3339)
+	case len(leaf.DNSNames)+len(leaf.IPAddresses) == 0:
+		problem = "names no host: its subject alternative names must have the DNS names or IP addresses that clients dial"
+	case !slices.ContainsFunc(leaf.ExtKeyUsage, servesTLS) && len(leaf.ExtKeyUsage)+len(leaf.UnknownExtKeyUsage) > 0:
+		problem = "is not for servers: it lacks the extended key usage serverAuth"
+	default:
+		return nil
+	}
+	return fmt.Errorf("the server's certificate (--tls-cert) %s: install another", problem)
+}
+
+func servesTLS(usage x509.ExtKeyUsage) bool {
+	return usage == x509.ExtKeyUsageServerAuth || usage == x509.ExtKeyUsageAny
+}
+
+// reachableKeys asks for a key that does not exist: the answer tells a key set
+// that is there from one that cannot be had.
+func (p *parts) reachableKeys(ctx context.Context) error {
+	_, err := p.keys.Key(ctx, "")
+	if reason, ok := auth.ReasonOf(err); ok && reason == auth.TokenKeyUnknown {
+		return nil
+	}
+	if err == nil {
+		err = errors.New("it has a key without a name")
+	}
+	return fmt.Errorf("the key set (--jwks) cannot be had: %w", err)
+}
