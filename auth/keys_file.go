@@ -1,19 +1,15 @@
 package auth
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
-	"time"
-)
 
-// keyFilePoll is how often a key file is read. Together with the reading it
-// stays well below the second within which a retired key must be noticed.
-const keyFilePoll = 250 * time.Millisecond
+	"securechat/certs"
+)
 
 // A KeyFileSource is a KeyFeed over a file.
 type KeyFileSource struct {
@@ -23,8 +19,10 @@ type KeyFileSource struct {
 	stop   context.CancelFunc
 	ended  chan struct{}
 
-	seen []byte // owned by follow: the content last looked at, good or not
-	gone bool   // owned by follow: whether the last read failed
+	// Owned by follow once it runs.
+	seen     string // the content last read, good or not; empty after a read that failed
+	broken   error  // why what was seen last is not in force; nil if it is
+	reported bool   // whether broken has been logged and counted
 }
 
 // KeyFile reads the JSON Web Key Set in the file at path (see ParseKeySet) and
@@ -47,7 +45,7 @@ func KeyFile(path string, opts ...KeyOption) (*KeyFileSource, error) {
 		logger:      newKeyOptions(opts).logger,
 		stop:        stop,
 		ended:       make(chan struct{}),
-		seen:        content,
+		seen:        string(content),
 	}
 	go s.follow(ctx)
 	return s, nil
@@ -66,40 +64,29 @@ func (s *KeyFileSource) Close() error {
 	return nil
 }
 
-// follow compares contents, not times and sizes: two writes within one tick of
-// the file system's clock differ in nothing else.
 func (s *KeyFileSource) follow(ctx context.Context) {
 	defer close(s.ended)
-	ticker := time.NewTicker(keyFilePoll)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			s.look()
-		}
-	}
+	certs.Watch(ctx, certs.DefaultInterval, []string{s.path}, s.look)
 }
 
-// look takes up the file's content if it differs from what was seen last. Each
-// broken content is reported once.
+// look takes up the file's content if it differs from what was seen last.
+// Content that is broken is reported once, and only when it is still there at
+// the next look: the file may be in the midst of being written.
 func (s *KeyFileSource) look() {
 	content, err := readKeyFile(s.path)
-	if err != nil {
-		if !s.gone {
-			s.report(err)
+	if string(content) == s.seen && (err == nil || s.broken != nil) {
+		if s.broken != nil && !s.reported {
+			s.report()
 		}
-		s.gone = true
 		return
 	}
-	if bytes.Equal(content, s.seen) && !s.gone {
+	s.seen, s.broken, s.reported = string(content), err, false
+	if err != nil {
 		return
 	}
-	s.seen, s.gone = content, false
 	set, err := ParseKeySet(content)
 	if err != nil {
-		s.report(fmt.Errorf("%s: %w", s.path, err))
+		s.broken = fmt.Errorf("%s: %w", s.path, err)
 		return
 	}
 	if s.replace(set) {
@@ -107,9 +94,10 @@ func (s *KeyFileSource) look() {
 	}
 }
 
-func (s *KeyFileSource) report(err error) {
+func (s *KeyFileSource) report() {
+	s.reported = true
 	s.countFailure()
-	s.logger.Error("token keys not replaced: the last good ones serve on", "file", s.path, "error", err)
+	s.logger.Error("token keys not replaced: the last good ones serve on", "file", s.path, "error", s.broken)
 }
 
 // readKeyFile reads at most one byte more than a key set may have.

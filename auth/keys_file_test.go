@@ -95,7 +95,7 @@ func TestKeyFileFollowed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Neither size nor time tells this one apart.
+	// Written again so soon that neither size nor time tells.
 	sameTime := func(t *testing.T, path, content string) {
 		before, err := os.Stat(path)
 		if err != nil {
