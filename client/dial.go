@@ -119,9 +119,8 @@ func address(server string) (string, error) {
 	}
 	host, port, err := net.SplitHostPort(server)
 	if err != nil {
-		bare := strings.TrimSuffix(strings.TrimPrefix(server, "["), "]")
-		host, port = bare, DefaultPort
-		if strings.Contains(bare, ":") && net.ParseIP(bare) == nil {
+		host, port = unbracketed(server), DefaultPort
+		if strings.Contains(host, ":") && net.ParseIP(host) == nil {
 			return "", fmt.Errorf("the server %.200q is not an address: write HOST:PORT, with an IPv6 address in brackets", server)
 		}
 	}
@@ -134,4 +133,11 @@ func address(server string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-func notInHost(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`/\?#@"<>[]`, r) }
+func unbracketed(host string) string {
+	if inner, ok := strings.CutPrefix(host, "["); ok && strings.HasSuffix(inner, "]") {
+		return strings.TrimSuffix(inner, "]")
+	}
+	return host
+}
+
+func notInHost(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`/\?#@%"<>[]`, r) }

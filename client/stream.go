@@ -86,6 +86,9 @@ func (s *Stream) Send(ctx context.Context, text string, options ...SendOption) e
 		return err
 	}
 	defer s.sending.end()
+	if s.ctx.Err() != nil { // grpc-go may not have noticed yet
+		return s.sendOutcome(context.Cause(s.ctx))
+	}
 	s.out.Timestamp = s.clock.now()
 	if s.spans == nil {
 		return s.sendOutcome(s.grpc.Send(&s.out))
@@ -138,7 +141,10 @@ func (s *Stream) Receive(ctx context.Context) (Message, error) {
 	if err := s.receiving.begin(ctx); err != nil {
 		return Message{}, err
 	}
-	err := s.grpc.RecvMsg(&s.in)
+	err := s.ctx.Err()
+	if err == nil {
+		err = s.grpc.RecvMsg(&s.in)
+	}
 	s.receiving.end()
 	if err != nil {
 		return Message{}, s.end(err)
