@@ -26,6 +26,7 @@ belongs to it.
 Begin with "chatd dev": one command, no configuration, everything on this machine.`,
 	}
 	root.AddCommand(
+		devCommand(),
 		serveCommand(),
 		caCommand(),
 		tokenCommand(),

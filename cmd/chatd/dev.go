@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"securechat/cmd/chatd/internal/daemon"
+	"securechat/cmd/chatd/internal/sandbox"
+	"securechat/cmd/chatd/internal/settings"
+	"securechat/cmd/internal/cli"
+	"securechat/cmd/internal/contexts"
+	"securechat/cmd/internal/telemetry"
+)
+
+// devGrace is how long open streams have when a try-out ends.
+const devGrace = 2 * time.Second
+
+// devRequest is what `dev` is told.
+type devRequest struct {
+	listen, adminListen, state string
+	stdout, stderr             io.Writer
+}
+
+func devCommand() *cobra.Command {
+	var request devRequest
+	c := &cobra.Command{
+		Use:   "dev",
+		Short: "Try it all out on this machine, with nothing to configure",
+		Long: `Make an authority, a server's certificate, a token issuer and the users alice and
+bob, serve on loopback with all security on, send a first message as alice, and
+say what to type next. Ctrl-C ends it. The next start uses the same certificates.
+
+It keeps its files in $XDG_STATE_HOME/securechat/dev and adds the client contexts
+alice and bob to those of the program chat.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := request.check(); err != nil {
+				return err
+			}
+			request.stdout, request.stderr = c.OutOrStdout(), c.ErrOrStderr()
+			return request.run(c.Context())
+		},
+	}
+	flags := c.Flags()
+	flags.StringVar(&request.listen, "listen", "127.0.0.1:50051", "where to serve, on loopback")
+	flags.StringVar(&request.adminListen, "admin-listen", "127.0.0.1:9464", `where to serve health, metrics and profiles, on loopback; "off" for nowhere`)
+	flags.StringVar(&request.state, "state", "", "folder for its files (default $XDG_STATE_HOME/securechat/dev)")
+	return c
+}
+
+// check refuses addresses that other machines can reach: the tokens and keys of
+// a try-out are no protection there.
+func (r *devRequest) check() error {
+	if r.adminListen == settings.Off {
+		r.adminListen = ""
+	}
+	for _, address := range []struct{ flag, value string }{{"--listen", r.listen}, {"--admin-listen", r.adminListen}} {
+		if address.value == "" && address.flag == "--admin-listen" {
+			continue
+		}
+		if err := settings.CheckAddress(address.value); err != nil {
+			return usage("%s: %w", address.flag, err)
+		}
+		host, _, _ := net.SplitHostPort(address.value) // CheckAddress has split it
+		if ip := net.ParseIP(host); host != sandbox.ServerName && !ip.IsLoopback() {
+			return usage("%s: %s is not loopback, and chatd dev serves this machine alone: use 127.0.0.1, or chatd serve", address.flag, address.value)
+		}
+	}
+	if r.state == "" {
+		r.state = sandbox.DefaultDir()
+	}
+	return nil
+}
+
+func (r *devRequest) run(ctx context.Context) error {
+	// What the first message logs would stand above what the user is to read.
+	level := &slog.LevelVar{}
+	level.Set(slog.LevelWarn)
+	log := newLog(r.stderr, settings.FormatText, level)
+	tel, err := telemetry.Setup(ctx, telemetry.Options{
+		Service: service, Version: cli.Version(), Log: log, Scrape: r.adminListen != "", Always: true,
+	})
+	if err != nil {
+		return err
+	}
+	defer endTelemetry(tel, log)
+	box, d, err := r.start(log, tel)
+	if err != nil {
+		return err
+	}
+	defer d.Stop()
+	announce(r.stderr, d)
+	if err := r.welcome(ctx, box, d, tel); err != nil {
+		return err
+	}
+	level.Set(slog.LevelInfo)
+
+	var renewal sync.WaitGroup
+	defer renewal.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	renewal.Go(func() { box.KeepTokens(ctx, log) })
+	return d.Follow(ctx, nil)
+}
+
+// start takes the ports first, so that a second try-out leaves the first one's
+// files alone.
+func (r *devRequest) start(log *slog.Logger, tel *telemetry.Telemetry) (*sandbox.Sandbox, *daemon.Daemon, error) {
+	listeners, err := daemon.Listen(settings.Settings{Listen: r.listen, AdminListen: r.adminListen})
+	if err != nil {
+		return nil, nil, err
+	}
+	box, err := sandbox.Open(r.state, "alice", "bob")
+	if err != nil {
+		listeners.Close()
+		return nil, nil, err
+	}
+	service := box.Settings()
+	service.Listen, service.AdminListen = r.listen, r.adminListen
+	service.Grace = devGrace
+	d, err := daemon.Start(daemon.Config{Settings: service, Log: log, Telemetry: tel}, listeners)
+	return box, d, err
+}
+
+// welcome proves that all works, and says what runs where and what to do next.
+func (r *devRequest) welcome(ctx context.Context, box *sandbox.Sandbox, d *daemon.Daemon, tel *telemetry.Telemetry) error {
+	listen, admin := d.Addresses()
+	current, err := box.SaveContexts(contexts.User(), listen)
+	if err != nil {
+		return err
+	}
+	proof, err := prove(ctx, box, listen, tel.Tracing)
+	if err != nil {
+		return fmt.Errorf("the first message as %s failed: %w", box.Users()[0].Name, err)
+	}
+	return summary{
+		proof: proof, box: box, listen: listen, admin: admin,
+		traces: tel.Destination, current: current, chat: commandOf("chat"), chatd: commandOf("chatd"),
+	}.print(r.stdout)
+}
