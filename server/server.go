@@ -70,7 +70,11 @@ type Server struct {
 
 // New assembles a server. It refuses a configuration that would leave a method
 // unguarded.
-func New(config Config) (*Server, error) {
+func New(config Config) (*Server, error) { return assemble(config, nil) }
+
+// assemble is New with a service of the caller's behind the chain, in place of
+// the echo.
+func assemble(config Config, service chatpb.ChatServer) (*Server, error) {
 	if config.Certificates == nil || config.Certificates.Material().Certificate() == nil {
 		return nil, errors.New("server: Config.Certificates must have the server's certificate")
 	}
@@ -104,7 +108,10 @@ func New(config Config) (*Server, error) {
 		return nil, err
 	}
 	s.grpc = grpc.NewServer(append(s.transport(), auth.Chain(s.chain()...)...)...)
-	chatpb.RegisterChatServer(s.grpc, chat{now: config.Now})
+	if service == nil {
+		service = chat{now: config.Now}
+	}
+	chatpb.RegisterChatServer(s.grpc, service)
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	s.health.SetServingStatus(chatpb.Chat_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
 	if err := s.guard.Covers(s.grpc); err != nil {
@@ -135,8 +142,8 @@ func (s *Server) transport() []grpc.ServerOption {
 	}
 }
 
-// Serve accepts connections on listener until Shutdown, or until it fails. It
-// closes the listener.
+// Serve accepts connections on listener. It returns nil once Shutdown is done,
+// or the listener's error. It closes the listener.
 func (s *Server) Serve(listener net.Listener) error {
 	return s.grpc.Serve(netutil.LimitListener(listener, s.config.Limits.Connections))
 }

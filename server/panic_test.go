@@ -1,0 +1,100 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"securechat/auth"
+	"securechat/auth/authtest"
+	chatpb "securechat/proto/chat"
+)
+
+// panicking is a chat whose handler panics at the first message.
+type panicking struct{ chatpb.UnimplementedChatServer }
+
+func (panicking) ChatStream(stream chatpb.Chat_ChatStreamServer) error {
+	if _, err := stream.Recv(); err != nil {
+		return err
+	}
+	panic("inner workings")
+}
+
+func TestAPanicEndsItsCallAsInternal(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	var log bytes.Buffer
+	s, err := assemble(Config{
+		Certificates: realm.Server(), Tokens: realm.Verifier(), Log: slog.New(slog.NewTextHandler(&log, nil)),
+	}, panicking{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	client := chatpb.NewChatClient(realm.User("alice").Dial(listener.Addr().String()))
+	for range 2 { // the server lives on
+		stream, err := client.ChatStream(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Send(&chatpb.ChatMessage{}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = stream.Recv()
+		if reason, _ := auth.ReasonOf(err); status.Code(err) != codes.Internal || reason != auth.Internal {
+			t.Errorf("got %v, want INTERNAL", err)
+		}
+		if strings.Contains(err.Error(), "inner workings") || strings.Contains(err.Error(), "goroutine") {
+			t.Errorf("the client is told %v", err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.Shutdown(ctx)
+	if err := <-served; err != nil {
+		t.Fatal(err)
+	}
+	if text := log.String(); strings.Count(text, "inner workings") < 2 || !strings.Contains(text, "panicking.ChatStream") {
+		t.Errorf("the log lacks the panic or its stack:\n%s", text)
+	}
+}
+
+func TestWire(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		code codes.Code
+		text string
+	}{
+		"nothing":             {nil, codes.OK, ""},
+		"a foreign error":     {errorString("password"), codes.Internal, "the server failed; its log has the cause"},
+		"a wrapped refusal":   {wrapped{auth.Refusef(auth.TokenExpired, "secret")}, codes.Unauthenticated, "the token has expired: obtain a new one"},
+		"a wrapped status":    {wrapped{status.Error(codes.NotFound, "inner")}, codes.NotFound, "NotFound"},
+		"a status":            {status.Error(codes.NotFound, "no such thing"), codes.NotFound, "no such thing"},
+		"a status of UNKNOWN": {status.Error(codes.Unknown, "leak"), codes.Internal, "the server failed; its log has the cause"},
+		"a cancelled context": {context.Canceled, codes.Canceled, "the call was cancelled"},
+		"a passed deadline":   {wrapped{context.DeadlineExceeded}, codes.DeadlineExceeded, "the call's deadline has passed"},
+	} {
+		if st := status.Convert(wire(test.err)); st.Code() != test.code || st.Message() != test.text {
+			t.Errorf("%s: %v, want %s %q", name, st, test.code, test.text)
+		}
+	}
+}
+
+type errorString string
+
+func (e errorString) Error() string { return string(e) }
+
+type wrapped struct{ error }
+
+func (w wrapped) Error() string { return "outer: " + w.error.Error() }
+func (w wrapped) Unwrap() error { return w.error }
