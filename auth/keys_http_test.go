@@ -2,8 +2,6 @@ package auth
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -24,7 +22,7 @@ type fakeIssuer struct {
 	status   int
 	jwks     string
 	header   http.Header
-	hang     bool
+	delay    time.Duration
 	requests int
 }
 
@@ -41,15 +39,15 @@ func (i *fakeIssuer) served() int {
 }
 
 func (i *fakeIssuer) RoundTrip(request *http.Request) (*http.Response, error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	i.requests++
-	if i.hang {
-		i.mu.Unlock()
-		<-request.Context().Done()
-		i.mu.Lock()
+	var delay time.Duration
+	i.set(func(i *fakeIssuer) { i.requests, delay = i.requests+1, i.delay })
+	select {
+	case <-time.After(delay):
+	case <-request.Context().Done():
 		return nil, request.Context().Err()
 	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	return &http.Response{
 		StatusCode: i.status, Header: i.header, Body: io.NopCloser(strings.NewReader(i.jwks)), Request: request,
 	}, nil
@@ -97,50 +95,20 @@ func wantNoKey(t *testing.T, feed KeySource, kid string, want Reason) *Refusal {
 	return refusal
 }
 
-func TestKeyURLsRefused(t *testing.T) {
-	for name, location := range map[string]string{
-		"http":                "http://issuer.test/jwks.json",
-		"http on loopback":    "http://127.0.0.1/jwks.json",
-		"file":                "file:///etc/jwks.json",
-		"no host":             "https:///jwks.json",
-		"user and password":   "https://user:hush@issuer.test/jwks.json",
-		"not a URL":           "https://issuer.test:hush/",
-		"a control character": "https://issuer.test/hush\x7f",
-	} {
-		t.Run(name, func(t *testing.T) {
-			feed, err := Keys(location)
-			if err == nil {
-				feed.Close()
-				t.Fatal("accepted")
-			}
-			if strings.Contains(err.Error(), "hush") {
-				t.Errorf("the error shows a secret: %v", err)
-			}
-		})
-	}
-	for name, opts := range map[string][]KeyOption{
-		"a client that does not verify": {KeyClient(&http.Client{Transport: &http.Transport{
-			TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // to be refused
-		}})},
-		"a client of TLS 1.0": {KeyClient(&http.Client{Transport: &http.Transport{
-			TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS10}, //nolint:gosec // to be refused
-		}})},
-		"roots for a given client": {KeyClient(&http.Client{}), KeyRoots(x509.NewCertPool())},
-	} {
-		t.Run(name, func(t *testing.T) {
-			feed, err := KeyURL(testKeyURL, opts...)
-			if err == nil {
-				feed.Close()
-				t.Fatal("accepted")
-			}
-		})
-	}
-}
-
 func TestFirstFetchIsWaitedFor(t *testing.T) {
-	followed(t, asItIs, func(t *testing.T, issuer *fakeIssuer, feed *KeyURLSource, _ reports) {
-		wantKey(t, feed, "old")
+	slow := func(i *fakeIssuer) { i.delay = time.Second }
+	followed(t, slow, func(t *testing.T, issuer *fakeIssuer, feed *KeyURLSource, _ reports) {
+		synctest.Wait()
+		if feed.Has("old") {
+			t.Error("the key is there before it was fetched")
+		}
+		var callers sync.WaitGroup
+		for range 10 {
+			callers.Go(func() { wantKey(t, feed, "old") })
+		}
+		callers.Wait()
 		wantNoKey(t, feed, "none", TokenKeyUnknown)
+		pass(2 * time.Second)
 		if got := issuer.served(); got != 1 {
 			t.Errorf("%d requests", got)
 		}
@@ -168,7 +136,7 @@ func TestIssuerIsDownAtStart(t *testing.T) {
 }
 
 func TestSlowIssuer(t *testing.T) {
-	hang := func(i *fakeIssuer) { i.hang = true }
+	hang := func(i *fakeIssuer) { i.delay = time.Hour }
 	followed(t, hang, func(t *testing.T, _ *fakeIssuer, feed *KeyURLSource, log reports) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -273,7 +241,7 @@ func TestOutage(t *testing.T) {
 
 func TestCloseCutsAFetchShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		issuer := &fakeIssuer{hang: true}
+		issuer := &fakeIssuer{delay: time.Hour}
 		feed, err := KeyURL(testKeyURL, KeyClient(&http.Client{Transport: issuer}), KeyLogger(slog.New(slog.DiscardHandler)))
 		if err != nil {
 			t.Fatal(err)
@@ -297,38 +265,4 @@ func TestCloseCutsAFetchShort(t *testing.T) {
 			t.Errorf("closing took %v", took)
 		}
 	})
-}
-
-func TestFreshness(t *testing.T) {
-	for _, test := range []struct {
-		cacheControl, age string
-		want              time.Duration
-	}{
-		{"", "", defaultKeyFreshness},
-		{"public", "", defaultKeyFreshness},
-		{"s-maxage=600", "", defaultKeyFreshness},
-		{"max-age=600", "", 10 * time.Minute},
-		{"Public, MAX-AGE=600, immutable", "", 10 * time.Minute},
-		{`max-age="600"`, "", 10 * time.Minute},
-		{"max-age=600", "400", 200 * time.Second},
-		{"max-age=600", "900", minKeyFreshness},
-		{"max-age=600", "soon", 10 * time.Minute},
-		{"max-age=59", "", minKeyFreshness},
-		{"max-age=0", "", minKeyFreshness},
-		{"max-age=-1", "", minKeyFreshness},
-		{"max-age", "", minKeyFreshness},
-		{"max-age=1e3", "", minKeyFreshness},
-		{"max-age=3601", "", maxKeyFreshness},
-		{"max-age=99999999999999999999", "", maxKeyFreshness},
-		{"max-age=9223372036854775807", "", maxKeyFreshness},
-		{"no-cache, max-age=600", "", minKeyFreshness},
-		{"max-age=600, no-store", "", minKeyFreshness},
-	} {
-		header := http.Header{}
-		header.Set("Cache-Control", test.cacheControl)
-		header.Set("Age", test.age)
-		if got := freshness(header); got != test.want {
-			t.Errorf("%q, Age %q: %v, want %v", test.cacheControl, test.age, got, test.want)
-		}
-	}
 }

@@ -23,9 +23,6 @@ type jsonObject map[string]any
 //
 // Two readers of one document can then not disagree on what it says.
 func readJSONObject(data []byte) (jsonObject, error) {
-	if !utf8.Valid(data) {
-		return nil, errors.New("not valid UTF-8")
-	}
 	if !json.Valid(data) {
 		return nil, errors.New("not one well-formed JSON value")
 	}
@@ -102,12 +99,12 @@ func readJSONElements(decoder *json.Decoder, depth int) (any, error) {
 	return elements, err
 }
 
-// checkJSONString refuses U+FFFD, which encoding/json puts where an escape names
-// half a surrogate pair: two such strings may differ in the text and be equal
-// once read.
+// checkJSONString refuses U+FFFD, which encoding/json puts in the place of bytes
+// that are not UTF-8 and of escapes of half a surrogate pair: two such strings may
+// differ in the text and be equal once read.
 func checkJSONString(s string) error {
 	if strings.ContainsRune(s, utf8.RuneError) {
-		return errors.New("a string has a replacement character or half a surrogate pair")
+		return errors.New("a string is not valid UTF-8, or has half a surrogate pair or a replacement character")
 	}
 	return nil
 }

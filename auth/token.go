@@ -164,7 +164,7 @@ func (v *Verifier) issuerOf(payload jsonObject) (Issuer, error) {
 }
 
 // keyFor returns the issuer's key that the header names, if the issuer may sign
-// with that algorithm and the key is one for it.
+// with that algorithm.
 func (i Issuer) keyFor(ctx context.Context, header tokenHeader) (Key, error) {
 	if !slices.Contains(i.Algorithms, header.algorithm) {
 		return Key{}, Refusef(TokenAlgorithm, "alg %q is not accepted from issuer %.100q", header.algorithm, i.Name)
@@ -176,9 +176,6 @@ func (i Issuer) keyFor(ctx context.Context, header tokenHeader) (Key, error) {
 			return Key{}, refusal
 		}
 		return Key{}, Refusef(KeysUnavailable, "key %.100q of issuer %.100q: %w", header.keyID, i.Name, err)
-	}
-	if err := key.fits(header.algorithm); err != nil {
-		return Key{}, Refusef(TokenAlgorithm, "key %.100q of issuer %.100q: %w", header.keyID, i.Name, err)
 	}
 	return key, nil
 }

@@ -65,8 +65,8 @@ func (k Key) fits(algorithm string) error {
 	return nil
 }
 
-// verifySignature verifies the signature over the text signed, with a key that
-// fits the algorithm.
+// verifySignature verifies the signature over the text signed, and before it
+// that the key is one for the algorithm.
 func verifySignature(algorithm string, key Key, signed string, signature []byte) error {
 	if err := key.fits(algorithm); err != nil {
 		return Refusef(TokenAlgorithm, "key %.100q: %w", key.ID, err)
