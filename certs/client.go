@@ -41,6 +41,7 @@ func (c *clientCredentials) ClientHandshake(ctx context.Context, authority strin
 	defer cancel()
 	conn, info, err := c.handshake(ctx, c.nameOf(authority), raw)
 	if err != nil {
+		raw.Close()
 		c.settings.failed(raw.RemoteAddr(), err)
 		return nil, nil, err
 	}
@@ -74,7 +75,7 @@ func (c *clientCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.Aut
 }
 
 func (c *clientCredentials) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", ServerName: c.serverName}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 func (c *clientCredentials) Clone() credentials.TransportCredentials {
