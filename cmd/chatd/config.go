@@ -31,8 +31,8 @@ func configCheckCommand() *cobra.Command {
 		Use:   "check",
 		Short: "Load all that chatd serve would load, and say what is wrong",
 		Long: `Load the settings, the files and the key set as "chatd serve" would, without
-listening. The exit code is 0 if all is well, 1 if a file or the key set is not,
-and 2 if the settings are not.`,
+listening. The exit code is 0 if all is well, 1 if a file is not, 2 if the
+settings are not, and 3 if the key set cannot be fetched.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			loaded, err := loadSettings(c)
 			if err != nil {

@@ -95,7 +95,6 @@ func (r *devRequest) run(ctx context.Context) error {
 		return err
 	}
 	defer d.Stop()
-	announce(r.stderr, d)
 	if err := r.welcome(ctx, box, d, tel); err != nil {
 		return err
 	}
@@ -129,6 +128,7 @@ func (r *devRequest) start(log *slog.Logger, tel *telemetry.Telemetry) (*sandbox
 }
 
 // welcome proves that all works, and says what runs where and what to do next.
+// Scripts that wait for the line "ready" find the client contexts in place.
 func (r *devRequest) welcome(ctx context.Context, box *sandbox.Sandbox, d *daemon.Daemon, tel *telemetry.Telemetry) error {
 	listen, admin := d.Addresses()
 	current, err := box.SaveContexts(contexts.User(), listen)
@@ -139,6 +139,7 @@ func (r *devRequest) welcome(ctx context.Context, box *sandbox.Sandbox, d *daemo
 	if err != nil {
 		return fmt.Errorf("the first message as %s failed: %w", box.Users()[0].Name, err)
 	}
+	announce(r.stderr, d)
 	return summary{
 		proof: proof, box: box, listen: listen, admin: admin,
 		traces: tel.Destination, current: current, chat: commandOf("chat"), chatd: commandOf("chatd"),

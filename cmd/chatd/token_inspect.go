@@ -38,7 +38,8 @@ func tokenInspectCommand() *cobra.Command {
 		Short: "Show what a token claims, and with --jwks whether it is genuine",
 		Long: `Show the header and the claims of a token, from a file or, without one, from
 stdin. Its signature is never shown. Without --jwks nothing is verified; with it,
-the exit code is 0 only for a token that is genuine and valid now.`,
+the exit code is 0 for a token that is genuine and valid now, 4 for another, and 3
+where the key set cannot be fetched.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			compact, err := readToken(c, args)
