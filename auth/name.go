@@ -84,11 +84,8 @@ func ignorable(r rune) bool {
 func looksLikeServer(name string) bool {
 	var skeleton strings.Builder
 	for _, r := range norm.NFKD.String(strings.ReplaceAll(name, `\/`, "v")) {
-		if unicode.IsMark(r) || ignorable(r) {
-			continue
-		}
 		r = plainLetter(unicode.ToLower(plainLetter(r)))
-		if unicode.IsLetter(r) || unicode.IsNumber(r) {
+		if (unicode.IsLetter(r) || unicode.IsNumber(r)) && !ignorable(r) {
 			skeleton.WriteRune(r)
 		}
 	}

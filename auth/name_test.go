@@ -110,12 +110,30 @@ func TestNamesRefused(t *testing.T) {
 	}
 }
 
+func TestNameErrorsSayWhy(t *testing.T) {
+	for name, want := range map[string]string{
+		"":              "empty",
+		"al\xffice":     "UTF-8",
+		"Zoe\u0308":     "NFKC",
+		"ali\u200Bce":   "U+200B",
+		"a  b":          "space",
+		"\u0405erver":   "service",
+		"abc\x1b[31mde": "U+001B",
+	} {
+		if err := CheckName(name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", name, err)
+		} else if name != "" && strings.Contains(err.Error(), name) {
+			t.Errorf("%q: the error shows the name: %v", name, err)
+		}
+	}
+}
+
 // Those forms that are refused for their form alone must still be seen for what
 // they look like, so that both rules stand on their own.
 func TestLooksLikeServer(t *testing.T) {
 	for _, name := range []string{
 		"Ｓｅｒｖｅｒ", "𝐒𝐞𝐫𝐯𝐞𝐫", "𝕊𝕖𝕣𝕧𝕖𝕣", "ⓢⓔⓡⓥⓔⓡ", "🅂🄴🅁🅅🄴🅁", "ſerver", "Serⅴer", "S\u200Berver", "Ser\u00ADver",
-		"\u202EServer", "Server\uFE0F", "S\u0301\u0302erver", "\U000E0020Server",
+		"\u202EServer", "Server\uFE0F", "S\u0301\u0302erver", "\U000E0020Server", "Ser\u3164ver",
 	} {
 		if !looksLikeServer(name) {
 			t.Errorf("%q does not", name)
