@@ -37,7 +37,7 @@ func (ca *CA) IssueServer(hosts []string, o IssueOptions) (*Issued, error) {
 			template.IPAddresses = append(template.IPAddresses, ip)
 			continue
 		}
-		name := strings.ToLower(host)
+		name := lowerASCII(host)
 		if err := checkDNSName(strings.TrimPrefix(name, "*.")); err != nil {
 			return nil, fmt.Errorf("the host %.100q is neither a DNS name nor an IP address: %w", host, err)
 		}

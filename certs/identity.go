@@ -124,7 +124,7 @@ func spiffeIdentity(id, trustDomain string) (Name, error) {
 }
 
 func dnsIdentity(name string) (Name, error) {
-	lower := strings.ToLower(name)
+	lower := lowerASCII(name)
 	if err := checkDNSName(lower); err != nil {
 		return Name{}, fmt.Errorf("the DNS name %.100q cannot identify a peer: %w", name, err)
 	}
@@ -144,7 +144,7 @@ func emailIdentity(address string) (Name, error) {
 			return Name{}, fmt.Errorf("the e-mail address %.100q has a character that needs quoting", address)
 		}
 	}
-	domain = strings.ToLower(domain)
+	domain = lowerASCII(domain)
 	if err := checkDNSName(domain); err != nil {
 		return Name{}, fmt.Errorf("the e-mail address %.100q: %w", address, err)
 	}

@@ -71,6 +71,18 @@ func checkDNSName(name string) error {
 	return nil
 }
 
+// lowerASCII leaves other letters alone, some of which strings.ToLower would make
+// ASCII ones: the Kelvin sign becomes a k.
+func lowerASCII(name string) string {
+	lower := []byte(name)
+	for i, c := range lower {
+		if isUpper(c) {
+			lower[i] = c - 'A' + 'a'
+		}
+	}
+	return string(lower)
+}
+
 func isLower(c byte) bool { return 'a' <= c && c <= 'z' }
 func isUpper(c byte) bool { return 'A' <= c && c <= 'Z' }
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
