@@ -11,12 +11,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 	"unicode"
 
 	"charm.land/fang/v2"
+	"charm.land/lipgloss/v2"
 	"github.com/spf13/cobra"
 )
 
@@ -37,7 +39,7 @@ func Main(ctx context.Context, root *cobra.Command) int {
 
 	run := &run{}
 	run.prepare(root)
-	usage := fang.Execute(ctx, root, fang.WithVersion(Version()), fang.WithErrorHandler(silent))
+	usage := fang.Execute(ctx, root, fang.WithVersion(Version()), fang.WithErrorHandler(silent), fang.WithColorSchemeFunc(colours))
 	code, err := run.outcome(root, usage)
 	if err != nil && ctx.Err() != nil {
 		return int(Interrupted)
@@ -52,6 +54,15 @@ func Main(ctx context.Context, root *cobra.Command) int {
 // asking the terminal and reading its answer from stdin. So an error of RunE is
 // kept here, and fang sees none of it.
 func silent(io.Writer, fang.Styles, error) {}
+
+// colours are fang's, and none at all where NO_COLOR is set (no-color.org), which
+// fang itself lets CLICOLOR_FORCE overrule.
+func colours(lightOrDark lipgloss.LightDarkFunc) fang.ColorScheme {
+	if os.Getenv("NO_COLOR") != "" {
+		return fang.ColorScheme{}
+	}
+	return fang.DefaultColorScheme(lightOrDark)
+}
 
 // A run is one execution of a tree of commands.
 type run struct {
@@ -93,6 +104,8 @@ func unknownCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	const misspelt = 2 // letters
+	c.SuggestionsMinimumDistance = misspelt
 	hint := ""
 	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
 		hint = fmt.Sprintf(", did you mean %q?", near[0])

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"securechat/certs"
+	"securechat/client"
+	"securechat/cmd/internal/cli"
+	"securechat/cmd/internal/contexts"
+	"securechat/cmd/internal/telemetry"
+)
+
+// flushTime is how long the last spans may take to leave.
+const flushTime = 2 * time.Second
+
+// A session is a connection with what it is made of. Close ends it.
+type session struct {
+	conn      *client.Conn
+	source    *certs.FileSource
+	telemetry *telemetry.Telemetry
+}
+
+func connect(ctx context.Context, c contexts.Context, notices io.Writer) (*session, error) {
+	log := slog.New(slog.NewTextHandler(notices, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	source, err := certs.Files(certs.Paths{Certificate: c.Cert, Key: c.Key, Roots: c.CA}, certs.WithLogger(log))
+	if err != nil {
+		return nil, err
+	}
+	s := &session{source: source}
+	if s.telemetry, err = telemetry.Setup(ctx, telemetry.Options{Service: "chat", Version: cli.Version(), Log: log}); err != nil {
+		return nil, errors.Join(err, source.Close())
+	}
+	s.conn, err = client.Dial(client.Config{
+		Server:       c.Server,
+		ServerName:   c.ServerName,
+		Certificates: source,
+		Token:        client.TokenFile(c.TokenFile),
+		Tracing:      s.telemetry.Tracing,
+	})
+	if err != nil {
+		s.Close()
+		return nil, cli.Exit(cli.Usage, err)
+	}
+	return s, nil
+}
+
+// open opens a stream within the time.
+func (s *session) open(ctx context.Context, timeout time.Duration) (*client.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	stream, err := s.conn.Open(ctx)
+	var late *client.Error
+	if errors.As(err, &late) && late.Code == codes.DeadlineExceeded {
+		return nil, cli.Exit(cli.Unreachable, err)
+	}
+	return stream, err
+}
+
+// Close lets the spans leave and releases everything. What cannot be sent by
+// then is lost, which the telemetry has logged.
+func (s *session) Close() {
+	if s.conn != nil {
+		_ = s.conn.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
+	defer cancel()
+	_ = s.telemetry.Shutdown(ctx)
+	_ = s.source.Close()
+}
