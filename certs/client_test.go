@@ -38,7 +38,7 @@ func TestClientSaysWhatIsWrongWithItsOwnCertificate(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := ServerCredentials(serverMaterial(t, ca, nil))
-			clientErr, serverErr, _ := shake(t, server, credentialsHandshake(test.client, ""))
+			_, clientErr, serverErr := shake(t, server, credentialsHandshake(test.client, ""))
 			wantProblem(t, clientErr, test.problem, test.words...)
 			if problem, ok := ProblemOf(serverErr); ok {
 				t.Errorf("the server got to see a certificate that is %v: %v", problem, serverErr)
@@ -87,14 +87,14 @@ func TestClientRefusesServer(t *testing.T) {
 		{"revoked", server(revoked), careful, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			clientErr, serverErr, _ := shake(t, ServerCredentials(test.server), credentialsHandshake(test.client, test.serverName))
+			_, clientErr, serverErr := shake(t, ServerCredentials(test.server), credentialsHandshake(test.client, test.serverName))
 			if clientErr == nil || serverErr == nil {
 				t.Errorf("client: %v; server: %v", clientErr, serverErr)
 			}
 		})
 	}
 	t.Run("accepts the name that it was given", func(t *testing.T) {
-		clientErr, _, _ := shake(t, ServerCredentials(server(at(ca, "chat.example"))), credentialsHandshake(client, "chat.example"))
+		_, clientErr, _ := shake(t, ServerCredentials(server(at(ca, "chat.example"))), credentialsHandshake(client, "chat.example"))
 		if clientErr != nil {
 			t.Error(clientErr)
 		}

@@ -20,7 +20,7 @@ func (c *current) Material() *Material { return c.Load() }
 
 // shake runs a handshake over loopback and sends a byte to the client on it. It
 // returns what each side had to say, and the server's view of the connection.
-func shake(t *testing.T, server credentials.TransportCredentials, handshake func(net.Conn) (net.Conn, error)) (clientErr, serverErr error, seen tls.ConnectionState) {
+func shake(t *testing.T, server credentials.TransportCredentials, handshake func(net.Conn) (net.Conn, error)) (seen tls.ConnectionState, clientErr, serverErr error) {
 	t.Helper()
 	listener := must(net.Listen("tcp", "127.0.0.1:0"))(t)
 	defer listener.Close()
@@ -50,7 +50,8 @@ func shake(t *testing.T, server credentials.TransportCredentials, handshake func
 		_, clientErr = conn.Read(make([]byte, 1))
 	}
 	raw.Close() // a server that waits for a client that has given up
-	return clientErr, <-served, seen
+	serverErr = <-served
+	return seen, clientErr, serverErr
 }
 
 func tlsHandshake(config *tls.Config) func(net.Conn) (net.Conn, error) {
@@ -124,7 +125,7 @@ func TestServerRefusesClient(t *testing.T) {
 		{"intermediate not sent", alone, Untrusted},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			clientErr, serverErr, _ := shake(t, ServerCredentials(serverMaterial(t, ca, revocations)), tlsHandshake(bareClient(ca, test.pair)))
+			_, clientErr, serverErr := shake(t, ServerCredentials(serverMaterial(t, ca, revocations)), tlsHandshake(bareClient(ca, test.pair)))
 			if problem, ok := ProblemOf(serverErr); !ok || problem != test.problem {
 				t.Errorf("server: %v: problem %v, want %v", serverErr, problem, test.problem)
 			}
@@ -135,7 +136,7 @@ func TestServerRefusesClient(t *testing.T) {
 	}
 
 	t.Run("another's certificate", func(t *testing.T) {
-		if _, serverErr, _ := shake(t, ServerCredentials(serverMaterial(t, ca, nil)), tlsHandshake(bareClient(ca, stolen))); serverErr == nil {
+		if _, _, serverErr := shake(t, ServerCredentials(serverMaterial(t, ca, nil)), tlsHandshake(bareClient(ca, stolen))); serverErr == nil {
 			t.Error("the server let in a certificate without its key")
 		}
 	})
@@ -144,7 +145,7 @@ func TestServerRefusesClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		material := serverMaterial(t, ca, (&Revocations{}).WithCRLs(listOf(t, ca)...))
-		_, serverErr, _ := shake(t, ServerCredentials(material), tlsHandshake(bareClient(ca, pair(ofRevoked))))
+		_, _, serverErr := shake(t, ServerCredentials(material), tlsHandshake(bareClient(ca, pair(ofRevoked))))
 		if problem, _ := ProblemOf(serverErr); problem != Revoked {
 			t.Errorf("server: %v", serverErr)
 		}
@@ -165,7 +166,7 @@ func TestServerRefusesProtocol(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			config := bareClient(ca, &pair)
 			test.spoil(config)
-			_, serverErr, _ := shake(t, ServerCredentials(serverMaterial(t, ca, nil)), tlsHandshake(config))
+			_, _, serverErr := shake(t, ServerCredentials(serverMaterial(t, ca, nil)), tlsHandshake(config))
 			if serverErr == nil {
 				t.Error("the client was let in")
 			}
@@ -180,7 +181,7 @@ func TestServerWithoutCertificateServesNobody(t *testing.T) {
 	ca := newTestCA(t, CAOptions{})
 	bare := must(NewMaterial(nil, []*x509.Certificate{ca.Certificate()}, nil))(t)
 	pair := issueUser(t, ca, nil).TLS()
-	_, serverErr, _ := shake(t, ServerCredentials(bare), tlsHandshake(bareClient(ca, &pair)))
+	_, _, serverErr := shake(t, ServerCredentials(bare), tlsHandshake(bareClient(ca, &pair)))
 	if serverErr == nil || !strings.Contains(serverErr.Error(), "no certificate to present") {
 		t.Errorf("server: %v", serverErr)
 	}
@@ -223,7 +224,7 @@ func TestServerAdmitsClient(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := must(issued.Material(ca.Certificate()))(t)
-			clientErr, serverErr, seen := shake(t, ServerCredentials(material), credentialsHandshake(client, ""))
+			seen, clientErr, serverErr := shake(t, ServerCredentials(material), credentialsHandshake(client, ""))
 			if clientErr != nil || serverErr != nil {
 				t.Fatalf("client: %v; server: %v", clientErr, serverErr)
 			}
@@ -244,7 +245,7 @@ func TestSessionsAreNotResumed(t *testing.T) {
 	config := bareClient(ca, &pair)
 	config.ClientSessionCache = tls.NewLRUClientSessionCache(4)
 	for range 2 {
-		_, serverErr, seen := shake(t, ServerCredentials(material), tlsHandshake(config))
+		seen, _, serverErr := shake(t, ServerCredentials(material), tlsHandshake(config))
 		if serverErr != nil || seen.DidResume {
 			t.Fatalf("resumed: %v, error: %v", seen.DidResume, serverErr)
 		}
@@ -262,19 +263,19 @@ func TestMaterialOfTheMomentCounts(t *testing.T) {
 	server := ServerCredentials(&source) // made once, before any material
 
 	source.Store(serverMaterial(t, first, nil))
-	clientErr, serverErr, _ := shake(t, server, credentialsHandshake(client, ""))
+	_, clientErr, serverErr := shake(t, server, credentialsHandshake(client, ""))
 	if clientErr != nil || serverErr != nil {
 		t.Fatalf("client: %v; server: %v", clientErr, serverErr)
 	}
 	source.Store(serverMaterial(t, second, nil))
-	clientErr, _, _ = shake(t, server, credentialsHandshake(client, ""))
+	_, clientErr, _ = shake(t, server, credentialsHandshake(client, ""))
 	if problem, _ := ProblemOf(clientErr); problem != Untrusted {
 		t.Errorf("after the roots were swapped: %v", clientErr)
 	}
 	// The new certificate is presented: a client that trusts only the first
 	// authority no longer accepts the server.
 	narrow := must(issueUser(t, second, nil).Material(first.Certificate()))(t)
-	clientErr, _, _ = shake(t, server, credentialsHandshake(narrow, ""))
+	_, clientErr, _ = shake(t, server, credentialsHandshake(narrow, ""))
 	if problem, _ := ProblemOf(clientErr); problem != Untrusted {
 		t.Errorf("after the certificate was swapped: %v", clientErr)
 	}
