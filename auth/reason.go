@@ -3,7 +3,8 @@ package auth
 import "google.golang.org/grpc/codes"
 
 // A Reason is the reason of a google.rpc.ErrorInfo. The list below is all there
-// is: programs may switch on it.
+// is, and docs/errors.md has it for those who write no Go: programs may switch
+// on it.
 type Reason string
 
 // Why a caller is not who it says (UNAUTHENTICATED).
@@ -23,7 +24,6 @@ const (
 	TokenAlgorithm   Reason = "TOKEN_ALGORITHM"
 	TokenCritical    Reason = "TOKEN_CRITICAL"
 	TokenKeyUnknown  Reason = "TOKEN_KEY_UNKNOWN"
-	TokenKeyRetired  Reason = "TOKEN_KEY_RETIRED"
 	TokenSignature   Reason = "TOKEN_SIGNATURE"
 	TokenIssuer      Reason = "TOKEN_ISSUER"
 	TokenAudience    Reason = "TOKEN_AUDIENCE"
@@ -54,7 +54,6 @@ const (
 	MessageTooLarge    Reason = "MESSAGE_TOO_LARGE"
 	MessageInvalid     Reason = "MESSAGE_INVALID"
 	KeysUnavailable    Reason = "KEYS_UNAVAILABLE"
-	Draining           Reason = "DRAINING"
 	Internal           Reason = "INTERNAL"
 )
 
@@ -79,7 +78,6 @@ var rules = map[Reason]rule{
 	TokenAlgorithm:   {codes.Unauthenticated, "the token's algorithm is not accepted here"},
 	TokenCritical:    {codes.Unauthenticated, "the token has critical header parameters, which are not accepted here"},
 	TokenKeyUnknown:  {codes.Unauthenticated, "the token's key is not one of its issuer's: obtain a new token"},
-	TokenKeyRetired:  {codes.Unauthenticated, "the token's key has been retired: obtain a new token"},
 	TokenSignature:   {codes.Unauthenticated, "the token's signature is not valid"},
 	TokenIssuer:      {codes.Unauthenticated, "the token's issuer is not accepted here"},
 	TokenAudience:    {codes.Unauthenticated, "the token is meant for another audience"},
@@ -100,9 +98,8 @@ var rules = map[Reason]rule{
 	TooManyStreams:     {codes.ResourceExhausted, "too many streams are open under this identity: close one first"},
 	TooManyConnections: {codes.ResourceExhausted, "too many connections are open under this identity: use one connection for many streams"},
 	MessageTooLarge:    {codes.ResourceExhausted, "the message is larger than is accepted here: send a smaller one"},
-	MessageInvalid:     {codes.InvalidArgument, "the message is not a well-formed protobuf message of valid UTF-8"},
+	MessageInvalid:     {codes.InvalidArgument, "the message is not a well-formed protobuf message of valid UTF-8 with an id of at most 64 bytes"},
 	KeysUnavailable:    {codes.Unavailable, "the token's keys cannot be had just now: try again"},
-	Draining:           {codes.Unavailable, "the server is going down: connect again"},
 	Internal:           {codes.Internal, "the server failed; its log has the cause"},
 }
 

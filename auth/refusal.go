@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -82,23 +81,4 @@ func ReasonOf(err error) (Reason, bool) {
 		}
 	}
 	return "", false
-}
-
-// wire reduces err to what a caller may be told: a refusal's own face, a status
-// without foreign wrapping, or INTERNAL.
-func wire(err error) error {
-	if err == nil {
-		return nil
-	}
-	var refusal *Refusal
-	if errors.As(err, &refusal) {
-		return refusal.GRPCStatus().Err()
-	}
-	var st interface{ GRPCStatus() *status.Status }
-	if errors.As(err, &st) && st.GRPCStatus() != nil {
-		if st.GRPCStatus().Code() != codes.Unknown {
-			return st.GRPCStatus().Err()
-		}
-	}
-	return Refuse(Internal, err).GRPCStatus().Err()
 }
