@@ -34,6 +34,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("XDG_STATE_HOME", filepath.Join(env.WorkDir, "state"))
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // each program would end a second later
 			env.Values[daemonsKey{}] = map[string]*process{}
 			return nil
 		},

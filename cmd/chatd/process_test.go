@@ -120,7 +120,7 @@ func (p *process) stop() (int, error) {
 // startForTest starts chatd for a test, which ends it.
 func startForTest(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p, err := startProcess(t.TempDir(), append(os.Environ(), env...), args)
+	p, err := startProcess(t.TempDir(), append(append(os.Environ(), "GORACE=atexit_sleep_ms=0"), env...), args)
 	if err != nil {
 		t.Fatal(err)
 	}

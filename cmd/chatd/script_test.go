@@ -54,7 +54,7 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 func scriptStart(ts *testscript.TestScript, neg bool, args []string) {
 	arguments(ts, neg, args, 2, "start NAME ARG...")
 	env := []string{}
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "GOCOVERDIR"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "GOCOVERDIR", "GORACE"} {
 		env = append(env, name+"="+ts.Getenv(name))
 	}
 	p, err := startProcess(ts.MkAbs("."), env, args[1:])
@@ -141,14 +141,13 @@ func scriptGet(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// chat-program puts the program chat on the PATH.
+// chat-program makes the program chat, in the folder of chatd.
 func scriptChatProgram(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: chat-program")
 	}
-	program, err := chatProgram()
+	_, err := chatProgram()
 	ts.Check(err)
-	ts.Setenv("PATH", filepath.Dir(program)+string(filepath.ListSeparator)+ts.Getenv("PATH"))
 }
 
 // chatProgram builds the program chat, once, beside the chatd of the tests, and
