@@ -126,7 +126,7 @@ func TestClientHandshakeIsBounded(t *testing.T) {
 		go func() { _, _ = server.Read(make([]byte, 1<<20)) }()
 		start := time.Now()
 		_, _, err := ClientCredentials(material, "localhost").ClientHandshake(context.Background(), "", client)
-		if took := time.Since(start); err == nil || took != handshakeTimeout {
+		if took := time.Since(start); err == nil || took != 5*time.Second {
 			t.Errorf("%v after %v", err, took)
 		}
 		client.Close()

@@ -357,3 +357,27 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 		t.Errorf("%d calls", calls)
 	}
 }
+
+// A file that is cut off between two certificates looks whole. It is left alone
+// until it has been read the same twice.
+func TestFilesAwaitsThatASetSettles(t *testing.T) {
+	d := newDesk(t)
+	other := newTestCA(t, CAOptions{Name: "Other"}).CertificatePEM()
+	both := append(d.ca.CertificatePEM(), other...)
+	d.Close() // from here on, the test looks by itself
+
+	d.write(d.paths.Roots, other)
+	d.look()
+	if len(d.Material().Roots()) != 1 || d.Loads() != 1 {
+		t.Error("half a file was taken")
+	}
+	d.write(d.paths.Roots, both)
+	d.look()
+	if d.Loads() != 1 {
+		t.Error("a file was taken at first sight")
+	}
+	d.look()
+	if len(d.Material().Roots()) != 2 || d.Loads() != 2 {
+		t.Errorf("%d roots after %d loads", len(d.Material().Roots()), d.Loads())
+	}
+}
