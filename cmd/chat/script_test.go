@@ -151,6 +151,8 @@ func (w *world) furnish(t *testing.T, env *testscript.Env) {
 	})
 	mint("other.token", func(c *auth.MintClaims) { c.Confirmation = &[32]byte{1} })
 
+	// The race detector would have each process wait a second before it exits.
+	env.Setenv("GORACE", "atexit_sleep_ms=0")
 	env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 	env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 	env.Setenv("SERVER", w.server)
