@@ -48,7 +48,7 @@ func newMetrics(provider metric.MeterProvider, source certs.Source, now func() t
 		},
 		func() (err error) {
 			m.latency, err = meter.Float64Histogram("securechat.acknowledgement.duration",
-				metric.WithUnit("s"), metric.WithDescription("From a message read to its acknowledgement handed to the transport."),
+				metric.WithUnit("s"), metric.WithDescription("From a message read to its acknowledgement handed to the transport, measured on a stream's first message and every sixteenth after it."),
 				metric.WithExplicitBucketBoundaries(1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 1e-2, 0.1, 1))
 			return err
 		},

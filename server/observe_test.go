@@ -179,7 +179,7 @@ func TestMetrics(t *testing.T) {
 		return got["securechat.streams.live"] == 1 && got["securechat.messages{direction=received}"] == 3 &&
 			got["securechat.messages{direction=acknowledged}"] == 3 &&
 			got["securechat.refusals{method=/chat.Chat/chatStream,reason=TOKEN_MISSING}"] == 2 &&
-			got["securechat.acknowledgement.duration"] == 3 && got["securechat.certificate.expiry{subject=CN\\=localhost,use=server}"] > 0
+			got["securechat.acknowledgement.duration"] == 1 && got["securechat.certificate.expiry{subject=CN\\=localhost,use=server}"] > 0
 	})
 	if err := stream.CloseSend(); err != nil {
 		t.Fatal(err)

@@ -4,13 +4,13 @@ import (
 	"context"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	"securechat/auth"
 	chatpb "securechat/proto/chat"
-
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 )
 
 // process gives each message of a chat stream a span of its own, from its
@@ -28,11 +28,10 @@ func (s *Server) process() auth.Interceptor {
 				ctx:          stream.Context(),
 				metrics:      s.metrics,
 				now:          s.config.Now,
-				background:   context.Background(),
 			}
 			if s.config.Tracing != nil {
 				processed.tracer = s.tracer
-				processed.options = processOptions(stream.Context())
+				processed.attributes, processed.connect = processAttributes(stream.Context())
 			}
 			defer processed.end()
 			return handler(srv, processed)
@@ -40,35 +39,42 @@ func (s *Server) process() auth.Interceptor {
 	}
 }
 
-// processOptions are those of every message's span on one stream: made once,
-// because making them costs more than the message does.
-func processOptions(ctx context.Context) []trace.SpanStartOption {
+// processAttributes returns what is the same in every message's span on one
+// stream: the attributes, and the link to the stream's own span.
+func processAttributes(ctx context.Context) ([]attribute.KeyValue, trace.Link) {
 	id, _ := auth.FromContext(ctx)
 	attributes := append(rpcAttributes(chatpb.Chat_ChatStream_FullMethodName), semconv.EnduserID(id.User))
-	options := []trace.SpanStartOption{
-		trace.WithSpanKind(trace.SpanKindConsumer),
-		trace.WithAttributes(attributes...),
+	var link trace.Link
+	if c := callFrom(ctx); c != nil && c.connect != nil {
+		link.SpanContext = c.connect.SpanContext()
 	}
-	if c := callFrom(ctx); c != nil && c.connect != nil && c.connect.SpanContext().IsValid() {
-		options = append(options, trace.WithLinks(trace.Link{SpanContext: c.connect.SpanContext()}))
-	}
-	return options
+	return attributes, link
 }
+
+// processKind is the one option of a message's span, as the slice that Start
+// takes: making it for each message would cost more than the span's decision.
+var processKind = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer)}
+
+// measured is how many messages there are to one whose latency is measured:
+// reading the clock twice and recording cost as much as the decoding.
+const measured = 16
 
 // processedStream works for a handler that answers one message before it reads
 // the next, on one goroutine.
 type processedStream struct {
 	grpc.ServerStream
 	ctx        context.Context
-	background context.Context
 	metrics    *metrics
 	now        func() time.Time
 	tracer     trace.Tracer // nil: no spans
-	options    []trace.SpanStartOption
+	attributes []attribute.KeyValue
+	connect    trace.Link
 
-	received    time.Time
-	span        trace.Span // of the message that is being processed
-	traceparent string     // what the acknowledgement carries
+	count       uint64    // messages received
+	received    time.Time // when the message in work was received; zero: not measured
+	working     bool      // a message has been received and not acknowledged
+	span        trace.Span
+	traceparent string // what the acknowledgement carries
 }
 
 func (p *processedStream) RecvMsg(m any) error {
@@ -77,7 +83,11 @@ func (p *processedStream) RecvMsg(m any) error {
 		return err
 	}
 	p.metrics.received.Add(1)
-	p.received = p.now()
+	p.working = true
+	if p.count%measured == 0 {
+		p.received = p.now()
+	}
+	p.count++
 	if message, ok := m.(*chatpb.ChatMessage); ok {
 		p.begin(message.Traceparent)
 	}
@@ -98,12 +108,16 @@ func (p *processedStream) begin(traceparent string) {
 	if p.tracer == nil {
 		return
 	}
-	ctx := p.background
+	ctx := context.Background()
 	if ok {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
 	}
-	_, span := p.tracer.Start(ctx, "process", p.options...)
+	// What only a recording span needs is given to it afterwards: most spans of
+	// a sampled service do not record.
+	_, span := p.tracer.Start(ctx, "process", processKind...)
 	if span.IsRecording() {
+		span.SetAttributes(p.attributes...)
+		span.AddLink(p.connect)
 		p.span = span
 		p.traceparent = chatpb.FormatTraceparent(span.SpanContext())
 	}
@@ -117,10 +131,13 @@ func (p *processedStream) SendMsg(m any) error {
 	if err := p.ServerStream.SendMsg(m); err != nil {
 		return err
 	}
-	if ok && !p.received.IsZero() {
+	if ok && p.working {
+		p.working = false
 		p.metrics.acknowledged.Add(1)
-		p.metrics.latency.Record(p.ctx, p.now().Sub(p.received).Seconds())
-		p.received = time.Time{}
+		if !p.received.IsZero() {
+			p.metrics.latency.Record(p.ctx, p.now().Sub(p.received).Seconds())
+			p.received = time.Time{}
+		}
 	}
 	p.end()
 	return nil

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
@@ -91,7 +92,10 @@ func plain(b *testing.B) *grpc.ClientConn {
 func secured(b *testing.B, sampler sdktrace.Sampler) *grpc.ClientConn {
 	b.Helper()
 	realm := authtest.NewRealm(b)
-	config := server.Config{Certificates: realm.Server(), Tokens: realm.Verifier(), Log: slog.New(slog.DiscardHandler), Tracing: tracing(b, sampler)}
+	config := server.Config{
+		Certificates: realm.Server(), Tokens: realm.Verifier(), Log: slog.New(slog.DiscardHandler), Tracing: tracing(b, sampler),
+		Metrics: sdkmetric.NewMeterProvider(sdkmetric.WithReader(sdkmetric.NewManualReader())),
+	}
 	srv, err := server.New(config)
 	if err != nil {
 		b.Fatal(err)
