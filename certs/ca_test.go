@@ -284,3 +284,13 @@ func TestWriteFiles(t *testing.T) {
 		wantFiles(t, other, left)
 	}
 }
+
+// Where a later file fails, the earlier ones are taken back.
+func TestCreateFilesLeavesNothingBehind(t *testing.T) {
+	dir := t.TempDir()
+	err := createFiles(newFile{path: filepath.Join(dir, "first"), mode: publicMode}, newFile{path: filepath.Join(dir, "absent", "second"), mode: publicMode})
+	if err == nil {
+		t.Error("a file was made in a folder that is not there")
+	}
+	wantFiles(t, dir)
+}

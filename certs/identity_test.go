@@ -121,7 +121,7 @@ func TestIdentifyRefusesBrokenExtensions(t *testing.T) {
 	id := asn1.ObjectIdentifier{2, 5, 29, 17}
 	good := leafWith(t, san{tagURI, "spiffe://td/user/alice"}).Extensions[0]
 	for name, extensions := range map[string][]pkix.Extension{
-		"two extensions":       {good, good},
+		"two extensions":       {good, leafWith(t, san{tagDNS, "a"}).Extensions[0]},
 		"not a sequence":       {{Id: id, Value: []byte{4, 0}}},
 		"cut off":              {{Id: id, Value: good.Value[:len(good.Value)-1]}},
 		"trailing bytes":       {{Id: id, Value: append(append([]byte(nil), good.Value...), 0)}},
