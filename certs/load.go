@@ -9,7 +9,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"runtime"
 )
 
 // How large files may be, in bytes.
@@ -103,13 +102,13 @@ func readLimited(path string, limit int64, secret bool) ([]byte, error) {
 		return nil, readError(err)
 	}
 	defer file.Close()
-	if secret && runtime.GOOS != "windows" {
+	if secret {
 		info, err := file.Stat()
 		if err != nil {
 			return nil, readError(err)
 		}
-		if mode := info.Mode().Perm(); mode&0o077 != 0 {
-			return nil, fmt.Errorf("may be read by others (mode %04o): run `chmod 600 %s`", mode, path)
+		if err := CheckSecret(info, path); err != nil {
+			return nil, err
 		}
 	}
 	text, err := io.ReadAll(io.LimitReader(file, limit+1))

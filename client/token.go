@@ -7,10 +7,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"runtime"
 	"strings"
 
 	"golang.org/x/oauth2"
+
+	"securechat/certs"
 )
 
 // maxToken is how large a token may be, in bytes. Servers refuse larger ones.
@@ -77,8 +78,8 @@ func readToken(path string) (string, error) {
 	if info, err = file.Stat(); err != nil {
 		return "", readError(err)
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 && runtime.GOOS != "windows" {
-		return "", fmt.Errorf("may be read by others (mode %04o): run `chmod 600 %s`", mode, path)
+	if err := certs.CheckSecret(info, path); err != nil {
+		return "", err
 	}
 	const whitespace = 1 << 10
 	text, err := io.ReadAll(io.LimitReader(file, maxToken+whitespace+1))
