@@ -101,8 +101,8 @@ func TestSpansOfALivingStream(t *testing.T) {
 	}
 	for _, span := range exporter.GetSpans() {
 		for _, kv := range span.Attributes {
-			if strings.Contains(kv.Value.Emit(), "private words") || strings.Contains(kv.Value.Emit(), "secret") || strings.Contains(kv.Value.Emit(), "Bearer") {
-				t.Errorf("span %s has %s=%s", span.Name, kv.Key, kv.Value.Emit())
+			if strings.Contains(kv.Value.String(), "private words") || strings.Contains(kv.Value.String(), "secret") || strings.Contains(kv.Value.String(), "Bearer") {
+				t.Errorf("span %s has %s=%s", span.Name, kv.Key, kv.Value.String())
 			}
 		}
 		if span.SpanContext.TraceState().Len() != 0 {
@@ -117,8 +117,8 @@ func wantAttributes(t *testing.T, span tracetest.SpanStub, want map[attribute.Ke
 	t.Helper()
 	got := attribute.NewSet(span.Attributes...)
 	for key, value := range want {
-		if v, ok := got.Value(key); !ok || v.Emit() != value {
-			t.Errorf("span %s: %s is %q, want %q", span.Name, key, v.Emit(), value)
+		if v, ok := got.Value(key); !ok || v.String() != value {
+			t.Errorf("span %s: %s is %q, want %q", span.Name, key, v.String(), value)
 		}
 	}
 }

@@ -189,7 +189,7 @@ func TestTruncatedFrame(t *testing.T) {
 	address := start(t, realm, server.Config{Log: log.logger()})
 	bystander := open(t, realm.User("bob"), address)
 	alice := realm.User("alice")
-	transport := &http2.Transport{TLSClientConfig: clientTLS(alice)}
+	transport := &http.Transport{TLSClientConfig: clientTLS(alice), ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	body := append([]byte{0, 0, 0, 0, 100}, "only this much"...)
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+address+chatpb.Chat_ChatStream_FullMethodName, bytes.NewReader(body))

@@ -135,7 +135,6 @@ func (s *Server) transport() []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(transportSlack * l.MessageBytes),
 		grpc.StaticStreamWindowSize(64 << 10),
 		grpc.StaticConnWindowSize(1 << 20),
-		grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: l.Keepalive, Timeout: l.KeepaliveTimeout, MaxConnectionIdle: l.Idle}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: l.MinPing, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(true),
