@@ -50,39 +50,52 @@ func endConnect(span trace.Span, refusal *Error) {
 // canonical is a code as the semantic conventions write it, in capitals.
 func canonical(c grpccodes.Code) string { return rpccode.Code(c).String() }
 
-// spans makes those of a stream's messages. Their options are made once, since
-// making them costs more than a message does.
+// spans makes those of a stream's messages. What is the same in all of them is
+// made once, and given to a span only if it records: both cost more than a
+// message does.
 type spans struct {
-	tracer        trace.Tracer
-	send, receive []trace.SpanStartOption
-	background    context.Context
+	tracer     trace.Tracer
+	attributes []attribute.KeyValue
+	connect    trace.Link
+	background context.Context
 }
 
 func newSpans(tracer trace.Tracer, user string, connect trace.SpanContext) *spans {
-	shared := []trace.SpanStartOption{trace.WithAttributes(append(rpcAttributes(), semconv.EnduserID(user))...)}
-	if connect.IsValid() {
-		shared = append(shared, trace.WithLinks(trace.Link{SpanContext: connect}))
-	}
-	kind := func(k trace.SpanKind) []trace.SpanStartOption {
-		return append([]trace.SpanStartOption{trace.WithSpanKind(k)}, shared...)
-	}
 	return &spans{
 		tracer:     tracer,
-		send:       kind(trace.SpanKindProducer),
-		receive:    kind(trace.SpanKindConsumer),
+		attributes: append(rpcAttributes(), semconv.EnduserID(user)),
+		connect:    trace.Link{SpanContext: connect},
 		background: context.Background(),
 	}
 }
 
+// The kinds of a message's spans, as the slices that Start takes.
+var (
+	producer = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindProducer)}
+	consumer = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer)}
+)
+
 // sending begins the span of a message and returns its traceparent.
 func (s *spans) sending(ctx context.Context) (trace.Span, string) {
-	_, span := s.tracer.Start(ctx, "send", s.send...)
+	_, span := s.tracer.Start(ctx, "send", producer...)
+	s.describe(span)
 	return span, chatpb.FormatTraceparent(span.SpanContext())
 }
 
 // received makes the span of a message that has arrived. The span marks the
 // moment: what a program does with the message is not in it.
 func (s *spans) received(parent trace.SpanContext) {
-	_, span := s.tracer.Start(trace.ContextWithRemoteSpanContext(s.background, parent), "receive", s.receive...)
+	_, span := s.tracer.Start(trace.ContextWithRemoteSpanContext(s.background, parent), "receive", consumer...)
+	s.describe(span)
 	span.End()
+}
+
+func (s *spans) describe(span trace.Span) {
+	if !span.IsRecording() {
+		return
+	}
+	span.SetAttributes(s.attributes...)
+	if s.connect.SpanContext.IsValid() {
+		span.AddLink(s.connect)
+	}
 }

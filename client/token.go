@@ -30,8 +30,8 @@ type TokenFunc func(ctx context.Context) (string, error)
 func (f TokenFunc) Token(ctx context.Context) (string, error) { return f(ctx) }
 
 // TokenFile reads the token from a file, anew for each stream; white space
-// around it does not count. A token is a secret: a file that its group or others
-// may read is refused.
+// around it does not count. A token is a secret: a file that others may read is
+// refused, as certs.CheckSecret has it.
 func TokenFile(path string) TokenSource {
 	return TokenFunc(func(context.Context) (string, error) {
 		token, err := readToken(path)
