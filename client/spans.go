@@ -83,8 +83,13 @@ func (s *spans) sending(ctx context.Context) (trace.Span, string) {
 }
 
 // received makes the span of a message that has arrived. The span marks the
-// moment: what a program does with the message is not in it.
+// moment: what a program does with the message is not in it. A message whose
+// trace is not kept where it comes from gets none, whatever the sampler says:
+// it would be a span without a parent.
 func (s *spans) received(parent trace.SpanContext) {
+	if !parent.IsSampled() {
+		return
+	}
 	_, span := s.tracer.Start(trace.ContextWithRemoteSpanContext(s.background, parent), "receive", consumer...)
 	s.describe(span)
 	span.End()
