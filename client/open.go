@@ -16,8 +16,9 @@ import (
 	chatpb "securechat/proto/chat"
 )
 
-// Open opens an echo stream and returns once the server has admitted it. Where
-// there is no connection, it makes one attempt.
+// Open opens an echo stream and returns once the server has admitted it. It does
+// not wait for a server that is away: where connecting fails, so does Open, and
+// until the next attempt, which is at most 10 s later, with the same error.
 //
 // The error is an *Error, or that of the token source, wrapped. The context
 // bounds the opening alone; Close ends the stream.

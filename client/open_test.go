@@ -6,10 +6,12 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -263,6 +265,44 @@ func TestOpenAgain(t *testing.T) {
 	must(t, first.Send(patient(t), "one"))
 	if _, err := first.Receive(patient(t)); err != nil {
 		t.Errorf("the refusal of another stream harmed this one: %v", err)
+	}
+}
+
+// swap is a Source whose material a test replaces.
+type swap struct{ atomic.Pointer[certs.Material] }
+
+func (s *swap) Material() *certs.Material { return s.Load() }
+
+// The failure of an earlier connection does not explain the end of a later one.
+func TestOpenAfterFailure(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	srv := grpc.NewServer(grpc.Creds(certs.ServerCredentials(realm.Server())))
+	chatpb.RegisterChatServer(srv, oddChat{handler: silent})
+	user := realm.User("alice")
+	source := &swap{}
+	source.Store(material(t, realm, newCA(t), certs.IssueOptions{}))
+	conn := dial(t, user, realm.Serve(srv), func(c *Config) { c.Certificates = source })
+	_, err := conn.Open(patient(t))
+	if problem, _ := certs.ProblemOf(err); problem != certs.Untrusted {
+		t.Fatalf("got %v, want a refusal of the certificate", err)
+	}
+
+	source.Store(user.Certificates)
+	ctx := patient(t)
+	var stream *Stream
+	for stream == nil && ctx.Err() == nil {
+		conn.grpc.ResetConnectBackoff()
+		stream, _ = conn.Open(ctx)
+	}
+	if stream == nil {
+		t.Fatal("a good certificate is of no use")
+	}
+	defer stream.Close()
+	srv.Stop()
+	_, err = stream.Receive(ctx)
+	var lost *Error
+	if !errors.As(err, &lost) || !lost.Retryable() || !strings.Contains(lost.Text, "connection was lost") {
+		t.Errorf("got %v, want a lost connection", err)
 	}
 }
 
