@@ -252,6 +252,23 @@ func TestClose(t *testing.T) {
 	}
 }
 
+// A stream is closed from the moment that Close returns, not when the transport
+// has noticed.
+func TestCloseAtOnce(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	conn := dial(t, realm.User("alice"), startServer(t, realm))
+	for range 50 {
+		stream := open(t, conn)
+		must(t, stream.Close())
+		if err := stream.Send(patient(t), "x"); err != ErrClosed {
+			t.Fatalf("Send: got %v, want ErrClosed", err)
+		}
+		if _, err := stream.Receive(patient(t)); err != ErrClosed {
+			t.Fatalf("Receive: got %v, want ErrClosed", err)
+		}
+	}
+}
+
 // Ten thousand messages come back in order, and the half-close waits for all.
 func TestPipelined(t *testing.T) {
 	realm := authtest.NewRealm(t)
