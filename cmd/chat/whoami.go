@@ -128,7 +128,7 @@ func (i identity) print(w io.Writer, now time.Time) error {
 	if i.Server.Admitted {
 		line("server", "address", i.Server.Address)
 		line("", "admits you as", first(i.Server.User, "somebody"))
-		line("", "until", until(i.Server.Expires, now))
+		line("", "valid", until(i.Server.Expires, now))
 	} else {
 		line("server", "address", i.Server.Address)
 		line("", "admits you", "no")
