@@ -45,6 +45,7 @@ func TestMain(m *testing.M) {
 type world struct {
 	realm  *authtest.Realm
 	server string // the real one
+	mute   string // neither admits nor refuses
 	stuck  string // admits, and acknowledges nothing
 	curt   string // acknowledges one message, and ends the stream in good order
 	denies string
@@ -55,6 +56,10 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{realm: authtest.NewRealm(t)}
 	w.server = startServer(t, w.realm)
+	w.mute = w.startOdd(func(stream chatpb.Chat_ChatStreamServer) error {
+		<-stream.Context().Done()
+		return nil
+	})
 	w.stuck = w.startOdd(func(stream chatpb.Chat_ChatStreamServer) error {
 		if err := stream.SendHeader(nil); err != nil {
 			return err
@@ -156,6 +161,7 @@ func (w *world) furnish(t *testing.T, env *testscript.Env) {
 	env.Setenv("HOME", filepath.Join(env.WorkDir, "home"))
 	env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 	env.Setenv("SERVER", w.server)
+	env.Setenv("MUTE", w.mute)
 	env.Setenv("STUCK", w.stuck)
 	env.Setenv("CURT", w.curt)
 	env.Setenv("DENIES", w.denies)
