@@ -146,6 +146,23 @@ func TestSpansUnsampled(t *testing.T) {
 	}
 }
 
+// Nor is what somebody else did not sample, though everything is sampled here.
+func TestSpansUnsampledElsewhere(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	here := record(t, trace.WithSampler(trace.AlwaysSample()))
+	const traceID = "4bf92f3577b34da6a3ce929d0e0e4736"
+	address := startOdd(t, realm, func(stream chatpb.Chat_ChatStreamServer) error {
+		return stream.Send(&chatpb.ChatMessage{Traceparent: "00-" + traceID + "-00f067aa0ba902b7-00"})
+	})
+	stream := open(t, dial(t, realm.User("alice"), address, func(c *Config) { c.Tracing = here }))
+	if m, err := stream.Receive(patient(t)); err != nil || m.TraceID != traceID {
+		t.Errorf("got %+v, %v, want the trace id all the same", m, err)
+	}
+	if spans := here.named("receive"); len(spans) != 0 {
+		t.Errorf("got %+v, want none", spans)
+	}
+}
+
 // The span of a message that could not be sent says so.
 func TestSpansOfSendFailing(t *testing.T) {
 	realm := authtest.NewRealm(t)

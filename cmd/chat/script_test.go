@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"securechat/auth/authtest"
 	"securechat/certs"
 	"securechat/cmd/internal/contexts"
+	"securechat/cmd/internal/telemetry/telemetrytest"
 	chatpb "securechat/proto/chat"
 	"securechat/server"
 )
@@ -50,11 +52,12 @@ type world struct {
 	curt   string // acknowledges one message, and ends the stream in good order
 	denies string
 	down   string // nobody is there
+	sink   *telemetrytest.Sink
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{realm: authtest.NewRealm(t)}
+	w := &world{realm: authtest.NewRealm(t), sink: telemetrytest.NewSink(t)}
 	w.server = startServer(t, w.realm)
 	w.mute = w.startOdd(func(stream chatpb.Chat_ChatStreamServer) error {
 		<-stream.Context().Done()
@@ -166,6 +169,7 @@ func (w *world) furnish(t *testing.T, env *testscript.Env) {
 	env.Setenv("CURT", w.curt)
 	env.Setenv("DENIES", w.denies)
 	env.Setenv("DOWN", w.down)
+	env.Setenv("SINK", w.sink.URL())
 
 	file := func(name string) string { return filepath.Join(env.WorkDir, name) }
 	store := contexts.In(filepath.Join(env.WorkDir, "config", "securechat", "contexts"))
@@ -184,6 +188,7 @@ func TestScripts(t *testing.T) {
 			"exits":    exits,
 			"long":     long,
 			"nosecret": noSecret,
+			"spans":    w.spans,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -211,6 +216,21 @@ func long(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	text := "short\n" + strings.Repeat("x", int(size)<<10) + "\nafter\n"
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// spans NAMES… wants one span of each name at the collector, none of which has
+// text of the messages or a token.
+func (w *world) spans(ts *testscript.TestScript, _ bool, names []string) {
+	all := w.sink.Spans()
+	for _, name := range names {
+		if n := len(telemetrytest.Named(all, name)); n != 1 {
+			ts.Fatalf("got %d spans %q, want 1, of %+v", n, name, all)
+		}
+	}
+	shown := fmt.Sprintf("%+v", all)
+	if strings.Contains(shown, "hello") || strings.Contains(shown, strings.TrimSpace(ts.ReadFile("alice.token"))) {
+		ts.Fatalf("a text or a token is in %s", shown)
+	}
 }
 
 // nosecret fails where a token or a key is in the last command's output.
