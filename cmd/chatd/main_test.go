@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
@@ -49,6 +50,7 @@ func TestScripts(t *testing.T) {
 			"eventually":   scriptEventually,
 			"chat-program": scriptChatProgram,
 		},
+		Deadline:            time.Now().Add(3 * patience),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})

@@ -281,9 +281,23 @@ func TestHeadersStayOutOfTheLog(t *testing.T) {
 }
 
 func TestScrape(t *testing.T) {
-	for _, exporter := range []string{"", "prometheus"} { // the second would open a port of its own
+	// The prometheus exporter would open a port of its own, here one that is taken.
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	host, port, err := net.SplitHostPort(taken.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, exporter := range []string{"", "prometheus"} {
 		t.Run("exporter "+exporter, func(t *testing.T) {
-			setEnvironment(t, map[string]string{"OTEL_METRICS_EXPORTER": exporter})
+			setEnvironment(t, map[string]string{
+				"OTEL_METRICS_EXPORTER":         exporter,
+				"OTEL_EXPORTER_PROMETHEUS_HOST": host,
+				"OTEL_EXPORTER_PROMETHEUS_PORT": port,
+			})
 			tel := setup(t, telemetry.Options{Service: "scraped", Scrape: true}, &bytes.Buffer{})
 			counter, err := tel.Metrics.Meter("test").Int64Counter("things.done")
 			if err != nil {
