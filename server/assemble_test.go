@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/grpc/codes"
@@ -26,12 +27,26 @@ func (panicking) ChatStream(stream chatpb.Chat_ChatStreamServer) error {
 	panic("inner workings")
 }
 
-func TestAPanicEndsItsCallAsInternal(t *testing.T) {
-	realm := authtest.NewRealm(t)
-	var log bytes.Buffer
-	s, err := assemble(Config{
-		Certificates: realm.Server(), Tokens: realm.Verifier(), Log: slog.New(slog.NewTextHandler(&log, nil)),
-	}, panicking{})
+// seeing is a chat whose handler says whom it saw as the author.
+type seeing struct {
+	chatpb.UnimplementedChatServer
+	users chan string
+}
+
+func (s seeing) ChatStream(stream chatpb.Chat_ChatStreamServer) error {
+	for {
+		m, err := stream.Recv()
+		if err != nil {
+			return nil
+		}
+		s.users <- m.User
+	}
+}
+
+// serveBehindChain serves a service of the test's until the test ends.
+func serveBehindChain(t *testing.T, realm *authtest.Realm, service chatpb.ChatServer, log *slog.Logger) (address string, stop func()) {
+	t.Helper()
+	s, err := assemble(Config{Certificates: realm.Server(), Tokens: realm.Verifier(), Log: log}, service)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +56,41 @@ func TestAPanicEndsItsCallAsInternal(t *testing.T) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(listener) }()
-	client := chatpb.NewChatClient(realm.User("alice").Dial(listener.Addr().String()))
+	stop = sync.OnceFunc(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		s.Shutdown(ctx)
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return listener.Addr().String(), stop
+}
+
+func TestTheHandlerSeesTheVerifiedUser(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	users := make(chan string, 3)
+	address, _ := serveBehindChain(t, realm, seeing{users: users}, slog.New(slog.DiscardHandler))
+	stream, err := chatpb.NewChatClient(realm.User("alice").Dial(address)).ChatStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, claimed := range []string{"mallory", "", "Server"} {
+		if err := stream.Send(&chatpb.ChatMessage{User: claimed}); err != nil {
+			t.Fatal(err)
+		}
+		if seen := <-users; seen != "alice" {
+			t.Errorf("the handler saw %q for a message that claims %q, want alice", seen, claimed)
+		}
+	}
+}
+
+func TestAPanicEndsItsCallAsInternal(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	var log bytes.Buffer
+	address, stop := serveBehindChain(t, realm, panicking{}, slog.New(slog.NewTextHandler(&log, nil)))
+	client := chatpb.NewChatClient(realm.User("alice").Dial(address))
 	for range 2 { // the server lives on
 		stream, err := client.ChatStream(t.Context())
 		if err != nil {
@@ -58,12 +107,7 @@ func TestAPanicEndsItsCallAsInternal(t *testing.T) {
 			t.Errorf("the client is told %v", err)
 		}
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	s.Shutdown(ctx)
-	if err := <-served; err != nil {
-		t.Fatal(err)
-	}
+	stop()
 	if text := log.String(); strings.Count(text, "inner workings") < 2 || !strings.Contains(text, "panicking.ChatStream") {
 		t.Errorf("the log lacks the panic or its stack:\n%s", text)
 	}
