@@ -7,8 +7,11 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -110,6 +113,92 @@ func TestAPanicEndsItsCallAsInternal(t *testing.T) {
 	stop()
 	if text := log.String(); strings.Count(text, "inner workings") < 2 || !strings.Contains(text, "panicking.ChatStream") {
 		t.Errorf("the log lacks the panic or its stack:\n%s", text)
+	}
+}
+
+// failing is a chat whose handler returns an error as it came.
+type failing struct{ chatpb.UnimplementedChatServer }
+
+func (failing) ChatStream(chatpb.Chat_ChatStreamServer) error {
+	return wrapped{errorString("inner workings")}
+}
+
+func TestAHandlersErrorStaysInside(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	var log bytes.Buffer
+	address, stop := serveBehindChain(t, realm, failing{}, slog.New(slog.NewTextHandler(&log, nil)))
+	stream, err := chatpb.NewChatClient(realm.User("alice").Dial(address)).ChatStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = stream.Recv()
+	if reason, _ := auth.ReasonOf(err); status.Code(err) != codes.Internal || reason != auth.Internal || strings.Contains(err.Error(), "inner") {
+		t.Errorf("the client is told %v, want INTERNAL and nothing of the cause", err)
+	}
+	stop()
+	if !strings.Contains(log.String(), "inner workings") {
+		t.Errorf("the log lacks the cause:\n%s", log.String())
+	}
+}
+
+func TestAUnaryHandlersErrorStaysInside(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	s, err := assemble(Config{Certificates: realm.Server(), Tokens: realm.Verifier(), Log: slog.New(slog.DiscardHandler)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.observe().Unary(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: "/a.B/C"}, func(context.Context, any) (any, error) {
+		return nil, errorString("inner workings")
+	})
+	if status.Code(err) != codes.Internal || strings.Contains(err.Error(), "inner") {
+		t.Errorf("the client is told %v, want INTERNAL and nothing of the cause", err)
+	}
+}
+
+// lingering is a chat whose handler takes no notice of the end of its stream.
+type lingering struct {
+	chatpb.UnimplementedChatServer
+	release <-chan struct{}
+	left    *atomic.Bool
+}
+
+func (l lingering) ChatStream(chatpb.Chat_ChatStreamServer) error {
+	<-l.release
+	l.left.Store(true)
+	return nil
+}
+
+// Shutdown is over when no handler runs any more, even one that was cut.
+func TestShutdownWaitsForHandlersThatWereCut(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	release, left := make(chan struct{}), &atomic.Bool{}
+	ahead := func() time.Time { return time.Now().Add(time.Hour - 200*time.Millisecond) }
+	s, err := assemble(Config{
+		Certificates: realm.Server(), Tokens: realm.Verifier(), Log: slog.New(slog.DiscardHandler), Now: ahead,
+	}, lingering{release: release, left: left})
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	stream, err := chatpb.NewChatClient(realm.User("alice").Dial(listener.Addr().String())).ChatStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.Unauthenticated {
+		t.Fatalf("the stream ended with %v, want UNAUTHENTICATED", err)
+	}
+	time.AfterFunc(50*time.Millisecond, func() { close(release) })
+	s.Shutdown(t.Context())
+	if !left.Load() {
+		t.Error("Shutdown returned before the handler did")
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }
 

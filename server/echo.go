@@ -64,7 +64,7 @@ type timestamps struct {
 
 func (t *timestamps) timestamp() string {
 	now := t.now()
-	if at := now.UnixMilli(); at != t.at || t.text == "" {
+	if at := now.UnixMilli(); at != t.at {
 		t.at, t.text = at, chatpb.FormatTimestamp(now)
 	}
 	return t.text

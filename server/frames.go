@@ -33,7 +33,8 @@ func (s *Server) frames() auth.Interceptor {
 	}
 }
 
-// A frame is what the codec decodes into: the message, or why there is none.
+// A frame is what the codec decodes into: the message, or why there is none. One
+// refusal is the end of a stream: there is no message after it.
 type frame struct {
 	message any
 	limit   int
@@ -82,7 +83,6 @@ func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return c.CodecV2.Unmarshal(data, v)
 	}
-	frame.refusal = nil
 	if size := data.Len(); size > frame.limit {
 		frame.refusal = auth.Refusef(auth.MessageTooLarge, "a message has %d bytes and may have %d", size, frame.limit)
 	} else if err := c.CodecV2.Unmarshal(data, frame.message); err != nil {

@@ -174,11 +174,18 @@ func TestMetrics(t *testing.T) {
 			t.Fatal("a stream without a token was accepted")
 		}
 	}
+	// A client does not choose what a metric is called.
+	for _, method := range []string{"/evil.Method/A", "/evil.Method/B"} {
+		if err := realm.User("bob").Dial(address).Invoke(t.Context(), method, &chatpb.ChatMessage{}, &chatpb.ChatMessage{}); err == nil {
+			t.Fatal("an unknown method was accepted")
+		}
+	}
 	waitFor(t, "counted acknowledgements and refusals", func() bool {
 		got := collect(t, reader)
 		return got["securechat.streams.live"] == 1 && got["securechat.messages{direction=received}"] == 3 &&
 			got["securechat.messages{direction=acknowledged}"] == 3 &&
 			got["securechat.refusals{method=/chat.Chat/chatStream,reason=TOKEN_MISSING}"] == 2 &&
+			got["securechat.refusals{method=_OTHER,reason=METHOD_DENIED}"] == 2 &&
 			got["securechat.acknowledgement.duration"] == 1 && got["securechat.certificate.expiry{subject=CN\\=localhost,use=server}"] > 0
 	})
 	if err := stream.CloseSend(); err != nil {

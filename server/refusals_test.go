@@ -415,6 +415,23 @@ func TestStreamsPerIdentity(t *testing.T) {
 	})
 }
 
+// A connection is told how many streams it may have, and keeps to it or waits.
+func TestStreamsPerConnection(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	framer := shakeHTTP2(t, start(t, realm, server.Config{Limits: server.Limits{StreamsPerConnection: 7}}), realm.User("alice"))
+	frame, err := framer.ReadFrame()
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, ok := frame.(*http2.SettingsFrame)
+	if !ok {
+		t.Fatalf("the first frame is %v, want SETTINGS", frame)
+	}
+	if value, ok := settings.Value(http2.SettingMaxConcurrentStreams); !ok || value != 7 {
+		t.Errorf("MAX_CONCURRENT_STREAMS is %d, want 7", value)
+	}
+}
+
 func TestConnectionsPerIdentity(t *testing.T) {
 	realm := authtest.NewRealm(t)
 	address := start(t, realm, server.Config{Limits: server.Limits{ConnectionsPerIdentity: 1}})
