@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -40,10 +41,12 @@ func (s *Server) process() auth.Interceptor {
 }
 
 // processAttributes returns what is the same in every message's span on one
-// stream: the attributes, and the link to the stream's own span.
+// stream: the attributes, and the link to the stream's own span, which has the
+// rest. Each attribute more costs a message as much as its decoding.
 func processAttributes(ctx context.Context) ([]attribute.KeyValue, trace.Link) {
 	id, _ := auth.FromContext(ctx)
-	attributes := append(rpcAttributes(chatpb.Chat_ChatStream_FullMethodName), semconv.EnduserID(id.User))
+	method := strings.TrimPrefix(chatpb.Chat_ChatStream_FullMethodName, "/")
+	attributes := []attribute.KeyValue{semconv.RPCMethod(method), semconv.EnduserID(id.User)}
 	var link trace.Link
 	if c := callFrom(ctx); c != nil && c.connect != nil {
 		link.SpanContext = c.connect.SpanContext()
