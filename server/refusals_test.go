@@ -242,7 +242,7 @@ func TestHeaderListTooLarge(t *testing.T) {
 		}
 	})
 	t.Run("a client that does not", func(t *testing.T) {
-		framer := shakeHTTP2(t, address, realm.User("alice"))
+		framer := abuse(t, address, realm.User("alice"))
 		var block bytes.Buffer
 		encoder := hpack.NewEncoder(&block)
 		for _, field := range [][2]string{
@@ -275,24 +275,6 @@ func TestHeaderListTooLarge(t *testing.T) {
 		}
 	})
 	wantAlive(t, bystander)
-}
-
-// shakeHTTP2 returns a connection past the HTTP/2 preface, to send frames on.
-func shakeHTTP2(t *testing.T, address string, user *authtest.User) *http2.Framer {
-	t.Helper()
-	conn, err := tls.Dial("tcp", address, clientTLS(user))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
-		t.Fatal(err)
-	}
-	framer := http2.NewFramer(conn, conn)
-	if err := framer.WriteSettings(); err != nil {
-		t.Fatal(err)
-	}
-	return framer
 }
 
 func TestRoomsAreRefusedAlike(t *testing.T) {
@@ -418,7 +400,7 @@ func TestStreamsPerIdentity(t *testing.T) {
 // A connection is told how many streams it may have, and keeps to it or waits.
 func TestStreamsPerConnection(t *testing.T) {
 	realm := authtest.NewRealm(t)
-	framer := shakeHTTP2(t, start(t, realm, server.Config{Limits: server.Limits{StreamsPerConnection: 7}}), realm.User("alice"))
+	framer := abuse(t, start(t, realm, server.Config{Limits: server.Limits{StreamsPerConnection: 7}}), realm.User("alice"))
 	frame, err := framer.ReadFrame()
 	if err != nil {
 		t.Fatal(err)
