@@ -16,8 +16,8 @@ func (s *Server) chain() []auth.Interceptor {
 		s.name(),               // the log and the connect span learn the user
 		s.guard.Authorise(),    // by method, then by room; what is not listed is refused
 		s.limits(),             // streams and connections an identity
-		s.admit(),              // response headers; the connect span ends
 		s.guard.Supervise(),    // the stream ends when its authority ends
+		s.admit(),              // response headers; the connect span ends
 		auth.Stamp(setUser),    // user is the verified identity, whatever the client wrote
 		s.process(),            // a span for each message
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	middleware "github.com/grpc-ecosystem/go-grpc-middleware/v2"
@@ -27,7 +28,8 @@ import (
 
 // A call is what the log, the metrics and the connect span know of one call.
 // Its fields are written by the steps before Supervise, on one goroutine, and
-// only read behind it.
+// only read behind it, but for what is atomic: behind Supervise a call may be
+// admitted on one goroutine while it ends on another.
 type call struct {
 	method   string
 	peer     string
@@ -36,9 +38,16 @@ type call struct {
 	started  time.Time
 	connect  trace.Span // ends with the admission or the refusal
 	user     string
-	open     bool // the stream has been admitted
+	settled  atomic.Int32 // undecided, open or refused
 	log      *slog.Logger
 }
+
+// What settled says.
+const (
+	undecided int32 = iota
+	open
+	refused
+)
 
 type callKey struct{}
 
@@ -120,16 +129,18 @@ func (s *Server) known(method string) string {
 	return "_OTHER"
 }
 
-// admitted ends the opening.
+// admitted ends the opening, unless the call has been refused meanwhile.
 func (c *call) admitted() {
-	c.open = true
+	if !c.settled.CompareAndSwap(undecided, open) {
+		return
+	}
 	c.connect.SetAttributes(semconv.RPCResponseStatusCode("OK"))
 	c.connect.End()
 	c.log.Info("admitted", c.attributes()...)
 }
 
 func (s *Server) endStream(ctx context.Context, c *call, err error) {
-	if !c.open {
+	if c.settled.CompareAndSwap(undecided, refused) {
 		s.refused(ctx, c, err)
 		return
 	}
