@@ -19,7 +19,8 @@ import (
 // flushTime is how long the last spans may take to leave.
 const flushTime = 2 * time.Second
 
-// A session is a connection with what it is made of. Close ends it.
+// A session is a connection with what it is made of, or as much of that as there
+// is. Close ends it.
 type session struct {
 	conn      *client.Conn
 	source    *certs.FileSource
@@ -28,20 +29,22 @@ type session struct {
 
 func connect(ctx context.Context, c contexts.Context, notices io.Writer) (*session, error) {
 	log := slog.New(slog.NewTextHandler(notices, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	source, err := certs.Files(certs.Paths{Certificate: c.Cert, Key: c.Key, Roots: c.CA}, certs.WithLogger(log))
+	tel, err := telemetry.Setup(ctx, telemetry.Options{Service: "chat", Version: cli.Version(), Log: log})
 	if err != nil {
 		return nil, err
 	}
-	s := &session{source: source}
-	if s.telemetry, err = telemetry.Setup(ctx, telemetry.Options{Service: "chat", Version: cli.Version(), Log: log}); err != nil {
-		return nil, errors.Join(err, source.Close())
+	s := &session{telemetry: tel}
+	s.source, err = certs.Files(certs.Paths{Certificate: c.Cert, Key: c.Key, Roots: c.CA}, certs.WithLogger(tel.Log))
+	if err != nil {
+		s.Close()
+		return nil, err
 	}
 	s.conn, err = client.Dial(client.Config{
 		Server:       c.Server,
 		ServerName:   c.ServerName,
-		Certificates: source,
+		Certificates: s.source,
 		Token:        client.TokenFile(c.TokenFile),
-		Tracing:      s.telemetry.Tracing,
+		Tracing:      tel.Tracing,
 	})
 	if err != nil {
 		s.Close()
@@ -71,5 +74,7 @@ func (s *session) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTime)
 	defer cancel()
 	_ = s.telemetry.Shutdown(ctx)
-	_ = s.source.Close()
+	if s.source != nil {
+		_ = s.source.Close()
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,8 +127,8 @@ func (w *world) furnish(t *testing.T, env *testscript.Env) {
 	write := func(name string, text []byte, mode os.FileMode) {
 		must(t, os.WriteFile(filepath.Join(env.WorkDir, name), text, mode))
 	}
-	issue := func(base string, ca *certs.CA) *certs.Issued {
-		issued, err := ca.IssueUser("alice", certs.IssueOptions{})
+	issue := func(base string, ca *certs.CA, options certs.IssueOptions) *certs.Issued {
+		issued, err := ca.IssueUser("alice", options)
 		must(t, err)
 		key, err := issued.KeyPEM()
 		must(t, err)
@@ -137,11 +138,12 @@ func (w *world) furnish(t *testing.T, env *testscript.Env) {
 	}
 	foreign, err := certs.NewCA(certs.CAOptions{Name: "foreign CA", TrustDomain: authtest.TrustDomain})
 	must(t, err)
-	issue("foreign", foreign)
+	issue("foreign", foreign, certs.IssueOptions{})
+	issue("ending", w.realm.CA, certs.IssueOptions{Lifetime: time.Hour})
 	write("foreign-ca.crt", foreign.CertificatePEM(), 0o644)
 	write("ca.crt", w.realm.CA.CertificatePEM(), 0o644)
 
-	thumbprint := certs.Thumbprint(issue("alice", w.realm.CA).Certificate())
+	thumbprint := certs.Thumbprint(issue("alice", w.realm.CA, certs.IssueOptions{}).Certificate())
 	mint := func(name string, change func(*auth.MintClaims)) {
 		claims := auth.MintClaims{
 			Issuer: authtest.Issuer, Audience: []string{authtest.Audience}, Subject: "alice", ID: "token-1",
@@ -189,6 +191,7 @@ func TestScripts(t *testing.T) {
 			"long":     long,
 			"nosecret": noSecret,
 			"spans":    w.spans,
+			"records":  w.records,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -230,6 +233,18 @@ func (w *world) spans(ts *testscript.TestScript, _ bool, names []string) {
 	shown := fmt.Sprintf("%+v", all)
 	if strings.Contains(shown, "hello") || strings.Contains(shown, strings.TrimSpace(ts.ReadFile("alice.token"))) {
 		ts.Fatalf("a text or a token is in %s", shown)
+	}
+}
+
+// records TEXTS… wants a log record of each text at the collector.
+func (w *world) records(ts *testscript.TestScript, _ bool, texts []string) {
+	all := w.sink.Records()
+	for _, text := range texts {
+		if !slices.ContainsFunc(all, func(r telemetrytest.Record) bool {
+			return r.Body == text && r.Resource["service.name"] == "chat"
+		}) {
+			ts.Fatalf("there is no record %q of chat among %+v", text, all)
+		}
 	}
 }
 

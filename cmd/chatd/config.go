@@ -58,7 +58,7 @@ func check(ctx context.Context, s settings.Settings, stderr io.Writer) error {
 	defer endTelemetry(tel, log)
 	ctx, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
-	return daemon.Check(ctx, daemon.Config{Settings: s, Log: log, Telemetry: tel})
+	return daemon.Check(ctx, daemon.Config{Settings: s, Log: tel.Log, Telemetry: tel})
 }
 
 func configPrintCommand() *cobra.Command {

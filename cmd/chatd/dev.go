@@ -90,7 +90,7 @@ func (r *devRequest) run(ctx context.Context) error {
 		return err
 	}
 	defer endTelemetry(tel, log)
-	box, d, err := r.start(log, tel)
+	box, d, err := r.start(tel)
 	if err != nil {
 		return err
 	}
@@ -104,13 +104,13 @@ func (r *devRequest) run(ctx context.Context) error {
 	defer renewal.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	renewal.Go(func() { box.KeepTokens(ctx, log) })
+	renewal.Go(func() { box.KeepTokens(ctx, tel.Log) })
 	return d.Follow(ctx, nil)
 }
 
 // start takes the ports first, so that a second try-out leaves the first one's
 // files alone.
-func (r *devRequest) start(log *slog.Logger, tel *telemetry.Telemetry) (*sandbox.Sandbox, *daemon.Daemon, error) {
+func (r *devRequest) start(tel *telemetry.Telemetry) (*sandbox.Sandbox, *daemon.Daemon, error) {
 	listeners, err := daemon.Listen(settings.Settings{Listen: r.listen, AdminListen: r.adminListen})
 	if err != nil {
 		return nil, nil, err
@@ -123,7 +123,7 @@ func (r *devRequest) start(log *slog.Logger, tel *telemetry.Telemetry) (*sandbox
 	service := box.Settings()
 	service.Listen, service.AdminListen = r.listen, r.adminListen
 	service.Grace = devGrace
-	d, err := daemon.Start(daemon.Config{Settings: service, Log: log, Telemetry: tel}, listeners)
+	d, err := daemon.Start(daemon.Config{Settings: service, Log: tel.Log, Telemetry: tel}, listeners)
 	return box, d, err
 }
 

@@ -188,6 +188,8 @@ func TestOneMessageIsOneTrace(t *testing.T) {
 	env := []string{
 		"OTEL_EXPORTER_OTLP_ENDPOINT=" + sink.URL(),
 		"OTEL_BSP_SCHEDULE_DELAY=50", // milliseconds
+		"OTEL_LOGS_EXPORTER=otlp",
+		"OTEL_BLRP_SCHEDULE_DELAY=50",
 		"XDG_STATE_HOME=" + t.TempDir(),
 		"XDG_CONFIG_HOME=" + t.TempDir(),
 	}
@@ -227,6 +229,23 @@ func TestOneMessageIsOneTrace(t *testing.T) {
 		return len(of(spans, "chat", "receive")) == 1 && len(of(spans, "chatd", "process")) == 2 // the first is dev's own
 	})
 	checkTrace(t, spans)
+	connect := of(spans, "chatd", "connect")
+	if err := within(patience, func() error { return admissionLogged(sink.Records(), connect) }); err != nil {
+		t.Error(err)
+	}
+}
+
+// admissionLogged wants the record of an admission among the exported log, beside
+// the trace of the stream's opening.
+func admissionLogged(records []telemetrytest.Record, connects []telemetrytest.Span) error {
+	for _, record := range records {
+		for _, connect := range connects {
+			if record.Body == "admitted" && record.TraceID == connect.TraceID && record.Resource["service.name"] == "chatd" {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("no admission of the trace of %+v is among %+v", connects, records)
 }
 
 // of returns the spans of one name that one program made.

@@ -37,7 +37,8 @@ When streams are accepted, one line on stderr says where:
 ready listen=127.0.0.1:50051 admin=127.0.0.1:9464
 
 OTEL_* variables say where traces go, such as
-OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318.`,
+OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318. OTEL_LOGS_EXPORTER=otlp sends
+the log there too, and OTEL_METRICS_EXPORTER=otlp the metrics.`,
 		Example: "chatd serve --tls-cert server.crt --tls-key server.key --client-ca ca/ca.crt \\\n" +
 			"  --jwks jwks.json --issuer https://issuer.example --audience chat",
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -78,7 +79,7 @@ func serve(ctx context.Context, s settings.Settings, stderr io.Writer) (err erro
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	d, err := daemon.Start(daemon.Config{Settings: s, Log: log, Telemetry: tel}, listeners)
+	d, err := daemon.Start(daemon.Config{Settings: s, Log: tel.Log, Telemetry: tel}, listeners)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"fmt"
 	"net/url"
 	"os"
 	"strings"
@@ -12,12 +13,15 @@ const (
 	envDisabled        = "OTEL_SDK_DISABLED"
 	envTraces          = "OTEL_TRACES_EXPORTER"
 	envMetrics         = "OTEL_METRICS_EXPORTER"
+	envLogs            = "OTEL_LOGS_EXPORTER"
 	envEndpoint        = "OTEL_EXPORTER_OTLP_ENDPOINT"
 	envTracesEndpoint  = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 	envMetricsEndpoint = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"
+	envLogsEndpoint    = "OTEL_EXPORTER_OTLP_LOGS_ENDPOINT"
 	envProtocol        = "OTEL_EXPORTER_OTLP_PROTOCOL"
 	envTracesProtocol  = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"
 	envMetricsProtocol = "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"
+	envLogsProtocol    = "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL"
 )
 
 const (
@@ -31,8 +35,11 @@ const (
 
 // environment is what the variables ask for.
 type environment struct {
-	disabled, traces, metrics bool
+	disabled, traces, metrics, logs bool
 }
+
+// any reports whether something is to be exported.
+func (e environment) any() bool { return e.traces || e.metrics || e.logs }
 
 func readEnvironment() environment {
 	if strings.EqualFold(os.Getenv(envDisabled), "true") {
@@ -41,6 +48,7 @@ func readEnvironment() environment {
 	return environment{
 		traces:  asks(envTraces, envTracesEndpoint, envEndpoint),
 		metrics: asks(envMetrics, envMetricsEndpoint),
+		logs:    asks(envLogs, envLogsEndpoint),
 	}
 }
 
@@ -51,6 +59,25 @@ func asks(exporter string, endpoints ...string) bool {
 		return named != exporterNone
 	}
 	return firstSet(endpoints...) != ""
+}
+
+// unusable says which variables led to an exporter that cannot be had.
+func unusable(exporter, protocol string, err error) error {
+	named := os.Getenv(exporter)
+	if strings.Contains(named, ",") {
+		return fmt.Errorf("telemetry: %s is %.100q: only one exporter is supported for each signal: name one, such as %s; a collector can pass on to several", exporter, named, exporterOTLP)
+	}
+	return fmt.Errorf("telemetry: %s is %.100q and %s is %.100q: %w: correct them or unset both",
+		exporter, named, nameOfSet(protocol), firstSet(protocol, envProtocol), err)
+}
+
+// nameOfSet is name where it has a value, and otherwise the variable that
+// stands for all signals.
+func nameOfSet(name string) string {
+	if os.Getenv(name) != "" {
+		return name
+	}
+	return envProtocol
 }
 
 // firstSet is the value of the first variable that has one.

@@ -1,13 +1,14 @@
-// Package telemetry sets up traces and metrics for a program, as the OTEL_*
+// Package telemetry sets up traces, metrics and logs for a program, as the OTEL_*
 // environment variables say.
 //
 // Spans are made where OTEL_TRACES_EXPORTER names an exporter other than none,
 // or OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT names a
 // collector. Metrics are pushed where OTEL_METRICS_EXPORTER or
-// OTEL_EXPORTER_OTLP_METRICS_ENDPOINT asks for it; a collector named for all
-// signals does not, because one that takes traces alone, such as Jaeger, would
-// refuse them. Where nothing is asked for, nothing runs and nothing is printed.
-// OTEL_SDK_DISABLED=true turns all of it off.
+// OTEL_EXPORTER_OTLP_METRICS_ENDPOINT asks for it, and log records where
+// OTEL_LOGS_EXPORTER or OTEL_EXPORTER_OTLP_LOGS_ENDPOINT does; a collector named
+// for all signals does not, because one that takes traces alone, such as Jaeger,
+// would refuse them. Each signal has one exporter. Where nothing is asked for,
+// nothing runs and nothing is printed. OTEL_SDK_DISABLED=true turns all of it off.
 //
 // Trace context travels in each message, as W3C traceparent, so
 // OTEL_PROPAGATORS has nothing to choose.
@@ -23,8 +24,6 @@ import (
 
 	"go.opentelemetry.io/otel/metric"
 	metricnoop "go.opentelemetry.io/otel/metric/noop"
-	"go.opentelemetry.io/otel/sdk/resource"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 )
 
@@ -37,8 +36,9 @@ type Options struct {
 	// Service and Version are service.name and service.version, unless the
 	// environment says otherwise.
 	Service, Version string
-	// Log has what goes wrong with exporting, a line a minute at most; by
-	// default slog.Default().
+	// Log is where the program's log goes beside any export of it. It has what
+	// goes wrong with exporting, a line a minute at most. By default it is
+	// slog.Default().
 	Log *slog.Logger
 	// Scrape makes Telemetry.Handler, for Prometheus to read.
 	Scrape bool
@@ -47,8 +47,12 @@ type Options struct {
 	Always bool
 }
 
-// Telemetry is what a program hands to those that make spans and metrics.
+// Telemetry is what a program hands to those that make spans, metrics and log
+// records.
 type Telemetry struct {
+	// Log writes to Options.Log and, where that is asked for, exports what is
+	// written there. It is never nil.
+	Log *slog.Logger
 	// Tracing makes spans; nil where none are asked for.
 	Tracing trace.TracerProvider
 	// Metrics makes instruments. It is never nil.
@@ -68,9 +72,9 @@ func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	t := &Telemetry{Metrics: metricnoop.NewMeterProvider()}
+	t := &Telemetry{Log: o.Log, Metrics: metricnoop.NewMeterProvider()}
 	asked := readEnvironment()
-	if asked.traces || asked.metrics {
+	if asked.any() {
 		reportTo(o.Log)
 	}
 	described, err := describe(ctx, o)
@@ -83,32 +87,21 @@ func Setup(ctx context.Context, o Options) (*Telemetry, error) {
 	if err := t.setupMetrics(ctx, asked, o.Scrape, described); err != nil {
 		return nil, errors.Join(err, t.Shutdown(ctx))
 	}
+	if err := t.setupLogs(ctx, asked, described); err != nil {
+		return nil, errors.Join(err, t.Shutdown(ctx))
+	}
 	return t, nil
 }
 
-func (t *Telemetry) setupTraces(ctx context.Context, asked environment, always bool, described *resource.Resource) error {
-	if asked.disabled || (!asked.traces && !always) {
-		return nil
-	}
-	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(described)}
-	exports, stopExports := context.WithCancel(context.Background())
-	if asked.traces {
-		exporter, err := newSpanExporter(ctx, exports)
-		if err != nil {
-			stopExports()
-			return err
-		}
-		options = append(options, sdktrace.WithBatcher(exporter))
-		t.Destination = traceDestination()
-	}
-	provider := sdktrace.NewTracerProvider(options...)
-	t.Tracing = provider
+// atShutdown has shutdown end what drains its queue without regard to a context:
+// stopExports, which ends the exports under way and all later ones, is called
+// when the time is up.
+func (t *Telemetry) atShutdown(stopExports context.CancelFunc, shutdown func(context.Context) error) {
 	t.shutdown = append(t.shutdown, func(ctx context.Context) error {
 		defer stopExports()
 		defer context.AfterFunc(ctx, stopExports)()
-		return provider.Shutdown(context.WithoutCancel(ctx))
+		return shutdown(context.WithoutCancel(ctx))
 	})
-	return nil
 }
 
 // Shutdown sends what is still to be sent and ends all that Setup started. It

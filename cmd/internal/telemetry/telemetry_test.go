@@ -108,6 +108,11 @@ func TestUnusableEnvironmentIsRefusedByName(t *testing.T) {
 		{"unknown trace exporter", map[string]string{"OTEL_TRACES_EXPORTER": "pigeon"}, `OTEL_TRACES_EXPORTER is "pigeon"`},
 		{"unknown protocol", map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "smtp"}, `OTEL_EXPORTER_OTLP_PROTOCOL is "smtp"`},
 		{"unknown protocol of traces", map[string]string{"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "smtp"}, `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL is "smtp"`},
+		{"unknown logs exporter", map[string]string{"OTEL_LOGS_EXPORTER": "pigeon"}, `OTEL_LOGS_EXPORTER is "pigeon"`},
+		{"unknown protocol of logs", map[string]string{"OTEL_LOGS_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "smtp"}, `OTEL_EXPORTER_OTLP_LOGS_PROTOCOL is "smtp"`},
+		{"a list of trace exporters", map[string]string{"OTEL_TRACES_EXPORTER": "otlp,console"}, `OTEL_TRACES_EXPORTER is "otlp,console": only one`},
+		{"a list of metrics exporters", map[string]string{"OTEL_METRICS_EXPORTER": "prometheus,otlp"}, `OTEL_METRICS_EXPORTER is "prometheus,otlp": only one`},
+		{"a list of logs exporters", map[string]string{"OTEL_LOGS_EXPORTER": "otlp,console"}, `OTEL_LOGS_EXPORTER is "otlp,console": only one`},
 		{"unknown metrics exporter", map[string]string{"OTEL_METRICS_EXPORTER": "pigeon"}, `OTEL_METRICS_EXPORTER is "pigeon"`},
 	}
 	for _, test := range tests {

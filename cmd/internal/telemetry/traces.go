@@ -2,12 +2,32 @@ package telemetry
 
 import (
 	"context"
-	"fmt"
-	"os"
 
 	"go.opentelemetry.io/contrib/exporters/autoexport"
+	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
+
+func (t *Telemetry) setupTraces(ctx context.Context, asked environment, always bool, described *resource.Resource) error {
+	if asked.disabled || (!asked.traces && !always) {
+		return nil
+	}
+	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(described)}
+	exports, stopExports := context.WithCancel(context.Background())
+	if asked.traces {
+		exporter, err := newSpanExporter(ctx, exports)
+		if err != nil {
+			stopExports()
+			return err
+		}
+		options = append(options, sdktrace.WithBatcher(exporter))
+		t.Destination = traceDestination()
+	}
+	provider := sdktrace.NewTracerProvider(options...)
+	t.Tracing = provider
+	t.atShutdown(stopExports, provider.Shutdown)
+	return nil
+}
 
 // newSpanExporter returns the exporter that the environment names. Its exports
 // end with the context exports: the batch processor drains its queue without
@@ -18,21 +38,6 @@ func newSpanExporter(ctx, exports context.Context) (sdktrace.SpanExporter, error
 		return nil, unusable(envTraces, envTracesProtocol, err)
 	}
 	return &stoppable{SpanExporter: exporter, exports: exports}, nil
-}
-
-// unusable says which variables led to an exporter that cannot be had.
-func unusable(exporter, protocol string, err error) error {
-	return fmt.Errorf("telemetry: %s is %q and %s is %q: %w: correct them or unset both",
-		exporter, os.Getenv(exporter), nameOfSet(protocol), firstSet(protocol, envProtocol), err)
-}
-
-// nameOfSet is name where it has a value, and otherwise the variable that
-// stands for all signals.
-func nameOfSet(name string) string {
-	if os.Getenv(name) != "" {
-		return name
-	}
-	return envProtocol
 }
 
 type stoppable struct {

@@ -1,5 +1,5 @@
-// Package telemetrytest has a collector for tests: it takes spans by OTLP over
-// HTTP, keeps them, and lets a test wait for them.
+// Package telemetrytest has a collector for tests: it takes spans and log records
+// by OTLP over HTTP, keeps them, and lets a test wait for spans.
 package telemetrytest
 
 import (
@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	logscollector "go.opentelemetry.io/proto/otlp/collector/logs/v1"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	common "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -35,12 +36,21 @@ type Span struct {
 // A Link points to another span.
 type Link struct{ TraceID, SpanID string }
 
+// A Record is a log record that a Sink received.
+type Record struct {
+	Severity, Body, TraceID string
+	Attributes              map[string]string
+	// Resource describes the process that wrote the record.
+	Resource map[string]string
+}
+
 // A Sink is a collector on loopback. It may be used concurrently.
 type Sink struct {
 	server *httptest.Server
 
 	mu      sync.Mutex
 	spans   []Span
+	records []Record
 	arrived chan struct{} // closed at the next arrival
 }
 
@@ -49,7 +59,8 @@ func NewSink(t testing.TB) *Sink {
 	t.Helper()
 	s := &Sink{arrived: make(chan struct{})}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/traces", s.take)
+	mux.HandleFunc("POST /v1/traces", s.takeSpans)
+	mux.HandleFunc("POST /v1/logs", s.takeRecords)
 	s.server = httptest.NewServer(mux)
 	t.Cleanup(s.server.Close)
 	return s
@@ -63,6 +74,13 @@ func (s *Sink) Spans() []Span {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Span(nil), s.spans...)
+}
+
+// Records returns the log records that have arrived so far.
+func (s *Sink) Records() []Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Record(nil), s.records...)
 }
 
 // Wait returns what has arrived as soon as enough says that it is enough. The
@@ -97,10 +115,9 @@ func Named(spans []Span, name string) []Span {
 	return named
 }
 
-func (s *Sink) take(w http.ResponseWriter, r *http.Request) {
-	request, err := decode(r)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+func (s *Sink) takeSpans(w http.ResponseWriter, r *http.Request) {
+	request := &collector.ExportTraceServiceRequest{}
+	if !decode(w, r, request) {
 		return
 	}
 	s.mu.Lock()
@@ -115,10 +132,46 @@ func (s *Sink) take(w http.ResponseWriter, r *http.Request) {
 	}
 	close(s.arrived)
 	s.arrived = make(chan struct{})
-	w.Header().Set("Content-Type", "application/x-protobuf")
 }
 
-func decode(r *http.Request) (*collector.ExportTraceServiceRequest, error) {
+func (s *Sink) takeRecords(w http.ResponseWriter, r *http.Request) {
+	request := &logscollector.ExportLogsServiceRequest{}
+	if !decode(w, r, request) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, resource := range request.ResourceLogs {
+		described := attributes(resource.GetResource().GetAttributes())
+		for _, scope := range resource.ScopeLogs {
+			for _, record := range scope.LogRecords {
+				s.records = append(s.records, Record{
+					Severity:   record.SeverityText,
+					Body:       record.GetBody().GetStringValue(),
+					TraceID:    hex.EncodeToString(record.TraceId),
+					Attributes: attributes(record.Attributes),
+					Resource:   described,
+				})
+			}
+		}
+	}
+}
+
+// decode reads the request and answers it, with 400 where it cannot be read.
+func decode(w http.ResponseWriter, r *http.Request, request proto.Message) bool {
+	raw, err := readBody(r)
+	if err == nil {
+		err = proto.Unmarshal(raw, request)
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return false
+	}
+	w.Header().Set("Content-Type", "application/x-protobuf")
+	return true
+}
+
+func readBody(r *http.Request) ([]byte, error) {
 	body := io.Reader(http.MaxBytesReader(nil, r.Body, maxBody))
 	if r.Header.Get("Content-Encoding") == "gzip" {
 		unpacked, err := gzip.NewReader(body)
@@ -127,12 +180,7 @@ func decode(r *http.Request) (*collector.ExportTraceServiceRequest, error) {
 		}
 		body = unpacked
 	}
-	raw, err := io.ReadAll(body)
-	if err != nil {
-		return nil, err
-	}
-	request := &collector.ExportTraceServiceRequest{}
-	return request, proto.Unmarshal(raw, request)
+	return io.ReadAll(body)
 }
 
 func readSpan(span *tracepb.Span, described map[string]string) Span {
