@@ -39,9 +39,10 @@ exporters:
 
 // jaeger is a running Jaeger.
 type jaeger struct {
-	t     *testing.T
-	otlp  string
-	query string
+	t      *testing.T
+	client *http.Client
+	otlp   string
+	query  string
 }
 
 func startJaeger(t *testing.T) *jaeger {
@@ -53,7 +54,8 @@ func startJaeger(t *testing.T) *jaeger {
 		t.Fatal(err)
 	}
 	run(t, nil, binary, "--config", config)
-	j := &jaeger{t: t, otlp: "http://127.0.0.1:" + otlp, query: "http://127.0.0.1:" + query}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	j := &jaeger{t: t, client: client, otlp: "http://127.0.0.1:" + otlp, query: "http://127.0.0.1:" + query}
 	eventually(t, "jaeger answers", func() error {
 		_, err := j.traces("nobody")
 		return err
@@ -96,7 +98,7 @@ type jaegerTrace struct {
 
 // traces returns what Jaeger has of a service.
 func (j *jaeger) traces(service string) ([]jaegerTrace, error) {
-	response, err := http.Get(j.query + "/api/traces?limit=1000&service=" + url.QueryEscape(service))
+	response, err := j.client.Get(j.query + "/api/traces?limit=1000&service=" + url.QueryEscape(service))
 	if err != nil {
 		return nil, err
 	}
