@@ -37,10 +37,10 @@ func (s summary) print(w io.Writer) error {
 	row("state", s.box.Dir())
 	row("users", s.users())
 	if s.traces != "" {
-		row("traces", s.traces)
+		row("traces", s.traces+"  set the same OTEL_* variables for chat")
 	} else {
 		row("traces", "nowhere; to see them in Jaeger at http://localhost:16686, start these two:")
-		row("", "docker run --rm -p 4318:4318 -p 16686:16686 jaegertracing/jaeger")
+		row("", s.jaeger())
 		row("", "OTEL_EXPORTER_OTLP_ENDPOINT=http://localhost:4318 "+s.chatd+" dev")
 	}
 	row("", "")
@@ -79,6 +79,14 @@ func (s summary) contextFlag() string {
 	return ""
 }
 
+// jaeger is how to start one: in a checkout, with what is there.
+func (s summary) jaeger() string {
+	if strings.HasPrefix(s.chatd, goRun) {
+		return "go tool -modfile=.ci/jaeger/go.mod jaeger  # builds it once, in minutes"
+	}
+	return "docker run --rm -p 4318:4318 -p 16686:16686 jaegertracing/jaeger"
+}
+
 func orElse(text, otherwise string) string {
 	if text == "" {
 		return otherwise
@@ -86,12 +94,14 @@ func orElse(text, otherwise string) string {
 	return text
 }
 
+const goRun = "go run ./cmd/"
+
 // commandOf is how to type a program of this repository: as this one was
 // started, by `go run` or by its name.
 func commandOf(name string) string {
 	path, err := os.Executable()
 	if err == nil && builtByGoRun(path) {
-		return "go run ./cmd/" + name
+		return goRun + name
 	}
 	return name
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -54,4 +55,15 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})
+}
+
+func TestHowToStartJaeger(t *testing.T) {
+	for chatd, want := range map[string]string{
+		"chatd":              "docker run",
+		"go run ./cmd/chatd": "go tool -modfile=.ci/jaeger/go.mod jaeger",
+	} {
+		if got := (summary{chatd: chatd}).jaeger(); !strings.HasPrefix(got, want) {
+			t.Errorf("beside %q it is %q, want %q", chatd, got, want)
+		}
+	}
 }

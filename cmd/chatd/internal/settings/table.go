@@ -30,7 +30,7 @@ func table() []setting {
 		{key: "client-ca", kind: "file", help: "the authorities whose client certificates are accepted", required: true, path: true, take: text(func(s *Settings) *string { return &s.ClientCA })},
 		{key: "crl", kind: "file", help: "revocation lists of those authorities", path: true, take: text(func(s *Settings) *string { return &s.CRL })},
 		{key: "revocations", kind: "file", help: "what else is revoked, a line each: jti ID, subject NAME [before TIME], certificate SHA256", path: true, take: text(func(s *Settings) *string { return &s.Revocations })},
-		{key: "identity", fallback: "uri", kind: "uri|dns|email", help: "which name in a certificate says whose it is", take: identity},
+		{key: "identity", fallback: "uri", kind: "uri|dns|email", help: "which name in a certificate says whose it is: uri, dns or email", take: identity},
 		{key: "trust-domain", kind: "name", help: "the only trust domain of URI identities; any that the authorities vouch for if empty", take: text(func(s *Settings) *string { return &s.TrustDomain })},
 
 		{key: "jwks", kind: "file|url", help: "the token issuer's public keys, a file or an https URL", required: true, path: true, take: text(func(s *Settings) *string { return &s.JWKS })},
@@ -39,10 +39,10 @@ func table() []setting {
 		{key: "audience", kind: "name", help: "what the aud of accepted tokens must contain", required: true, take: text(func(s *Settings) *string { return &s.Audience })},
 		{key: "algorithms", fallback: "EdDSA,ES256", kind: "list", help: "the accepted signature algorithms, of EdDSA, ES256, RS256 and PS256", take: algorithms},
 		{key: "max-token-lifetime", fallback: "24h", kind: "duration", help: "how long a token may be valid in all", take: duration(time.Second, func(s *Settings) *time.Duration { return &s.MaxTokenLifetime })},
-		{key: "bind", fallback: "certificate", kind: "certificate|subject", help: "what ties a token to a certificate: its cnf x5t#S256, or its sub, which then is the certificate's identity", take: bind},
+		{key: "bind", fallback: "certificate", kind: "certificate|subject", help: "what ties a token to a certificate: certificate, its cnf x5t#S256; or subject, its sub, which then is the certificate's identity", take: bind},
 
 		{key: "grace", fallback: "10s", kind: "duration", help: "how long open streams have when the service is told to end", take: duration(0, func(s *Settings) *time.Duration { return &s.Grace })},
-		{key: "log-format", fallback: FormatText, kind: "text|json", help: "how the log is written", take: logFormat},
+		{key: "log-format", fallback: FormatText, kind: "text|json", help: "how the log is written: text or json", take: logFormat},
 		{key: "log-level", fallback: "info", kind: "level", help: "the least level that is logged: debug, info, warn or error", take: logLevel},
 	}, limits()...)
 }
