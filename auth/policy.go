@@ -66,7 +66,7 @@ func (p Policy) Covers(services map[string]grpc.ServiceInfo) error {
 }
 
 // allow decides by the rule of one method whether id may call it.
-func (r Rule) allow(ctx context.Context, id Identity) error {
+func (r Rule) allow(ctx context.Context, id Identity) *Refusal {
 	for _, scope := range r.scopes {
 		if !id.HasScope(scope) {
 			return Refusef(ScopeMissing, "the token has no scope %s", scope)
