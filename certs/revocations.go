@@ -20,12 +20,6 @@ type Revocations struct {
 	strict       bool
 }
 
-// A list is one revocation list, with its serial numbers indexed.
-type list struct {
-	*x509.RevocationList
-	serials map[string]struct{}
-}
-
 // WithCRLs returns a copy of r that heeds these lists as well. Where there are
 // several of one issuer, a certificate on any of them is revoked.
 func (r *Revocations) WithCRLs(lists ...*x509.RevocationList) *Revocations {
@@ -37,19 +31,17 @@ func (r *Revocations) WithCRLs(lists ...*x509.RevocationList) *Revocations {
 		}
 	}
 	for _, crl := range lists {
-		indexed := &list{RevocationList: crl, serials: make(map[string]struct{}, len(crl.RevokedCertificateEntries))}
-		for _, entry := range crl.RevokedCertificateEntries {
-			indexed.serials[serialKey(entry.SerialNumber)] = struct{}{}
-		}
 		issuer := string(crl.RawIssuer)
-		result.lists[issuer] = append(result.lists[issuer], indexed)
+		result.lists[issuer] = append(result.lists[issuer], newList(crl))
 	}
 	return result
 }
 
-// Strict returns a copy of r for which a certificate of an issuer whose lists
-// are all past their nextUpdate counts as revoked. Otherwise an old list serves
-// on: see Stale.
+// Strict returns a copy of r for which a certificate counts as revoked if the
+// lists of its issuer are all past their nextUpdate, if one of them is not as the
+// issuer's key signed it, or if there are only lists of another key of that name.
+// Otherwise an old list serves on (see Stale), and one that is not the issuer's
+// says nothing. In both cases an issuer without a list is not refused for that.
 func (r *Revocations) Strict() *Revocations {
 	result := r.copy()
 	result.strict = true
@@ -64,9 +56,10 @@ func (r *Revocations) copy() *Revocations {
 	return &result
 }
 
-// Certificate says whether c is revoked. A list counts only if the issuer,
-// which must be the one of c's verified chain, has signed it; with a nil issuer
-// only fingerprints count.
+// Certificate says whether c is revoked. A list counts only if it is signed with
+// the key of the issuer, which must be the one of c's verified chain; with a nil
+// issuer only fingerprints count. It counts even where the issuer's keyUsage
+// lacks cRLSign: what an authority's own key takes back is not to be honoured.
 func (r *Revocations) Certificate(c, issuer *x509.Certificate) bool {
 	if r == nil {
 		return false
@@ -110,10 +103,6 @@ func (r *Revocations) Stale(now time.Time) []*x509.RevocationList {
 	return stale
 }
 
-func (l *list) stale(now time.Time) bool {
-	return !l.NextUpdate.IsZero() && now.After(l.NextUpdate)
-}
-
 // revoked says whether c counts as revoked at now, and why.
 func (r *Revocations) revoked(c, issuer *x509.Certificate, now time.Time) (string, bool) {
 	if r == nil {
@@ -123,8 +112,8 @@ func (r *Revocations) revoked(c, issuer *x509.Certificate, now time.Time) (strin
 		return detail, true
 	}
 	if r.strict && issuer != nil {
-		if old := r.outOfDate(issuer, now); old != nil {
-			return fmt.Sprintf("its status is unknown: the revocation list of its issuer ended at %s", stamp(old.NextUpdate)), true
+		if why, unknown := r.unknown(issuer, now); unknown {
+			return "its status is unknown: " + why, true
 		}
 	}
 	return "", false
@@ -140,29 +129,35 @@ func (r *Revocations) listed(c, issuer *x509.Certificate) (string, bool) {
 		return "", false
 	}
 	for _, l := range r.lists[string(issuer.RawSubject)] {
-		if _, found := l.serials[serialKey(c.SerialNumber)]; found && l.CheckSignatureFrom(issuer) == nil {
+		if _, found := l.serials[serialKey(c.SerialNumber)]; found && l.signedBy(issuer) {
 			return "is revoked by its issuer's list" + l.numberText(), true
 		}
 	}
 	return "", false
 }
 
-// outOfDate returns the newest of the issuer's lists if that is past its
-// nextUpdate. It returns nil for an issuer without a list.
-func (r *Revocations) outOfDate(issuer *x509.Certificate, now time.Time) *list {
+// unknown says why the issuer's lists do not tell what is revoked at now, if they
+// don't. An issuer without a list has nothing to tell.
+func (r *Revocations) unknown(issuer *x509.Certificate, now time.Time) (string, bool) {
+	lists := r.lists[string(issuer.RawSubject)]
 	var newest *list
-	for _, l := range r.lists[string(issuer.RawSubject)] {
-		if l.CheckSignatureFrom(issuer) != nil {
-			continue
-		}
-		if newest == nil || l.NextUpdate.After(newest.NextUpdate) {
-			newest = l
+	for _, l := range lists {
+		switch {
+		case l.signedBy(issuer):
+			if newest == nil || l.NextUpdate.After(newest.NextUpdate) {
+				newest = l
+			}
+		case !l.ofAnotherKey(issuer):
+			return "the revocation list" + l.numberText() + " in its issuer's name is not signed by its issuer", true
 		}
 	}
-	if newest == nil || !newest.stale(now) {
-		return nil
+	switch {
+	case newest == nil && len(lists) > 0:
+		return "the only revocation lists in its issuer's name are those of another key", true
+	case newest != nil && newest.stale(now):
+		return "the revocation list of its issuer ended at " + stamp(newest.NextUpdate), true
 	}
-	return newest
+	return "", false
 }
 
 // signedBy refuses lists that claim to be of one of the authorities but are not
@@ -175,7 +170,7 @@ func (r *Revocations) signedBy(authorities []*x509.Certificate) error {
 			for _, authority := range authorities {
 				if string(authority.RawSubject) == issuer {
 					known = true
-					signed = signed || l.CheckSignatureFrom(authority) == nil
+					signed = signed || l.signedBy(authority)
 				}
 			}
 			if known && !signed {
@@ -193,20 +188,9 @@ func (e *unsignedError) Error() string {
 	return fmt.Sprintf("the revocation list%s in the name of %q is not signed by that authority: get it from the authority again", e.list.numberText(), e.list.Issuer.String())
 }
 
-func (l *list) numberText() string {
-	if l.Number == nil {
-		return ""
-	}
-	return " number " + l.Number.String()
-}
-
 // Thumbprint is the SHA-256 of a certificate's DER form: what fingerprints in a
 // revocations file and x5t#S256 in a token (RFC 8705, section 3.1) stand for.
 func Thumbprint(c *x509.Certificate) [sha256.Size]byte { return sha256.Sum256(c.Raw) }
-
-// serialKey distinguishes the serial numbers of any two certificates, negative
-// ones of careless authorities included.
-func serialKey(n *big.Int) string { return n.Text(16) }
 
 func serialText(n *big.Int) string {
 	if n == nil {

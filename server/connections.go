@@ -3,8 +3,10 @@ package server
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -15,38 +17,118 @@ import (
 	"securechat/certs"
 )
 
-// excessLife is how long a connection beyond its identity's limit lives: long
-// enough for its streams to be refused in words.
-const excessLife = 5 * time.Second
-
-// gate stands around the transport credentials. It logs and counts handshakes
-// that fail, and connections an identity.
+// gate stands around the transport credentials. It bounds handshakes an address,
+// connections an identity and connections in all, logs and counts what it
+// refuses, and closes connections whose clients do not take what they are owed.
 type gate struct {
 	credentials.TransportCredentials
-	server *Server
-	held   *tally
+	server      *Server
+	handshaking *tally // by address
+	held        *tally // by identity
+	most        int    // connections in all
+	stall       time.Duration
+
+	mu          sync.Mutex
+	connections map[*connection]struct{}
 }
 
+func newGate(s *Server) *gate {
+	l := s.config.Limits
+	return &gate{
+		TransportCredentials: certs.ServerCredentials(s.config.Certificates),
+		server:               s,
+		handshaking:          newTally(l.HandshakesPerAddress),
+		held:                 newTally(l.ConnectionsPerIdentity),
+		most:                 l.Connections,
+		stall:                l.Stall,
+		connections:          make(map[*connection]struct{}),
+	}
+}
+
+// Clone returns the gate itself: its counts are of the one server.
+func (g *gate) Clone() credentials.TransportCredentials { return g }
+
+var (
+	errHandshakes  = errors.New("the address has too many handshakes under way")
+	errConnections = errors.New("the server has as many connections as it may")
+)
+
+// ServerHandshake refuses before it costs anything what is too much.
 func (g *gate) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	from := addressOf(raw.RemoteAddr())
+	if !g.handshaking.take(from) {
+		g.refused(raw, auth.TooManyConnections, errHandshakes)
+		return nil, nil, errHandshakes
+	}
+	defer g.handshaking.release(from)
 	secured, info, err := g.TransportCredentials.ServerHandshake(raw)
 	if err != nil {
-		g.refused(raw, err)
+		reason, ok := auth.CertificateReason(err)
+		if !ok {
+			reason = auth.HandshakeFailed
+		}
+		g.refused(raw, reason, err)
 		return nil, nil, err
 	}
-	conn := &connection{Conn: secured}
-	name := g.identity(info)
-	if g.held.take(name) {
-		conn.released = func() { g.held.release(name) }
-		return conn, info, nil
+	conn := newConnection(secured, g.identity(info))
+	if !g.admit(conn) {
+		g.refused(raw, auth.TooManyConnections, errConnections)
+		return nil, nil, errConnections
 	}
-	conn.excess = true
-	timer := time.AfterFunc(excessLife, func() { _ = secured.Close() })
-	conn.released = func() { timer.Stop() }
 	return conn, info, nil
 }
 
-func (g *gate) Clone() credentials.TransportCredentials {
-	return &gate{TransportCredentials: g.TransportCredentials.Clone(), server: g.server, held: g.held}
+// admit takes the connection up, unless there are too many.
+func (g *gate) admit(conn *connection) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.connections) >= g.most {
+		return false
+	}
+	g.connections[conn] = struct{}{}
+	release := func() { g.held.release(conn.name) }
+	if !g.held.take(conn.name) {
+		conn.excess = true
+		timer := time.AfterFunc(excessLife, func() { _ = conn.Close() })
+		release = func() { timer.Stop() }
+	}
+	conn.released = func() {
+		release()
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.connections, conn)
+	}
+	return true
+}
+
+// tend closes connections that are stuck, until ctx ends.
+func (g *gate) tend(ctx context.Context) {
+	ticker := time.NewTicker(g.stall / 10)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			for _, conn := range g.stuck(now) {
+				g.server.config.Log.Warn("connection closed: the client does not take the end of its streams",
+					slog.String("peer", conn.Conn.RemoteAddr().String()), slog.String("identity", conn.name))
+				_ = conn.Close()
+			}
+		}
+	}
+}
+
+func (g *gate) stuck(now time.Time) []*connection {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var stuck []*connection
+	for conn := range g.connections {
+		if conn.stuck(now, g.stall) {
+			stuck = append(stuck, conn)
+		}
+	}
+	return stuck
 }
 
 // identity is the name under which a connection counts: that in its
@@ -64,47 +146,43 @@ func (g *gate) identity(info credentials.AuthInfo) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// refused logs and counts a handshake that failed. The client has a TLS alert
-// (RFC 8446 section 6.2) in place of a status.
-func (g *gate) refused(raw net.Conn, err error) {
-	reason, ok := auth.CertificateReason(err)
-	if !ok {
-		reason = auth.HandshakeFailed
-	}
+// refused logs and counts a connection that was not let in. The client has a TLS
+// alert (RFC 8446 section 6.2), or nothing, in place of a status.
+func (g *gate) refused(raw net.Conn, reason auth.Reason, err error) {
 	g.server.metrics.refused(context.Background(), "handshake", reason)
+	more, say := g.server.quiet.may(addressOf(raw.RemoteAddr()))
+	if !say {
+		return
+	}
 	g.server.config.Log.Warn("refused", slog.String("method", "handshake"), slog.String("peer", raw.RemoteAddr().String()),
-		slog.String("reason", string(reason)), slog.String("cause", err.Error()))
+		slog.String("reason", string(reason)), slog.String("cause", bounded(err.Error())), slog.Int("more", more))
 }
 
-// connection is a secured connection that says when it closes. Its remote
-// address leads back to it, so that a step can find the connection of a call.
-type connection struct {
-	net.Conn
-	excess   bool
-	once     sync.Once
-	released func()
+// addressOf is what a peer is known by before it has an identity: its IP
+// address, or for IPv6, of which one subscriber has many, its /64.
+func addressOf(addr net.Addr) string {
+	parsed, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
+		return addr.Network()
+	}
+	ip := parsed.Addr().Unmap()
+	if ip.Is4() {
+		return ip.String()
+	}
+	prefix, err := ip.WithZone("").Prefix(64)
+	if err != nil {
+		return ip.String()
+	}
+	return prefix.String()
 }
 
-func (c *connection) Close() error {
-	c.once.Do(c.released)
-	return c.Conn.Close()
-}
-
-func (c *connection) RemoteAddr() net.Addr { return peerAddr{c.Conn.RemoteAddr(), c} }
-
-type peerAddr struct {
-	net.Addr
-	connection *connection
-}
-
-// withinConnections refuses calls on a connection beyond the limit.
-func withinConnections(ctx context.Context) error {
+// connectionOf returns the connection that a call came over, if it came through
+// the gate.
+func connectionOf(ctx context.Context) (*connection, bool) {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
-		return nil
+		return nil, false
 	}
-	if addr, ok := p.Addr.(peerAddr); ok && addr.connection.excess {
-		return auth.Refusef(auth.TooManyConnections, "the certificate's identity has too many connections").After(excessLife)
-	}
-	return nil
+	addr, ok := p.Addr.(peerAddr)
+	return addr.connection, ok
 }

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -15,20 +17,25 @@ import (
 )
 
 // grpc-go writes a status of its own to the client as soon as a message cannot
-// be read, before an interceptor can put a reason to it. So the codec never
-// fails on a stream: it leaves what is wrong with the message beside it, and
-// frames refuses in our words.
+// be read, before an interceptor can put a reason to it, and reads the request
+// of a unary call before any interceptor runs. So the codec never fails: it
+// leaves what is wrong with a message beside it, and frames refuses in our words.
 //
 // What grpc-go itself must stop, because reading on would cost memory, is a
-// message of more than transportSlack times the limit.
-const transportSlack = 4
+// message of more than the limit and transportSlack.
+const transportSlack = 64 << 10
 
 // frames refuses messages that are too large or cannot be decoded.
 func (s *Server) frames() auth.Interceptor {
-	limit := s.config.Limits.MessageBytes
 	return auth.Interceptor{
+		Unary: func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+			if refusal, ok := s.codec.refused.LoadAndDelete(req); ok {
+				return nil, refusal.(*auth.Refusal)
+			}
+			return handler(ctx, req)
+		},
 		Stream: func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-			return handler(srv, &framedStream{ServerStream: stream, frame: frame{limit: limit}})
+			return handler(srv, &framedStream{ServerStream: stream})
 		},
 	}
 }
@@ -37,7 +44,6 @@ func (s *Server) frames() auth.Interceptor {
 // refusal is the end of a stream: there is no message after it.
 type frame struct {
 	message any
-	limit   int
 	refusal *auth.Refusal
 }
 
@@ -73,20 +79,38 @@ func transportRefusal(err error) error {
 	}
 }
 
-// codec is grpc-go's codec for protobuf, but for frames.
-type codec struct{ encoding.CodecV2 }
+// codec is grpc-go's codec for protobuf, but that decoding does not fail: for a
+// frame what is wrong stands in the frame, for the request of a unary call in
+// refused, by the request.
+type codec struct {
+	encoding.CodecV2
+	limit   int
+	refused sync.Map // request -> *auth.Refusal; taken out by frames
+}
 
-func newCodec() codec { return codec{encoding.GetCodecV2(proto.Name)} }
+func newCodec(limit int) *codec {
+	return &codec{CodecV2: encoding.GetCodecV2(proto.Name), limit: limit}
+}
 
-func (c codec) Unmarshal(data mem.BufferSlice, v any) error {
-	frame, ok := v.(*frame)
-	if !ok {
-		return c.CodecV2.Unmarshal(data, v)
+func (c *codec) Unmarshal(data mem.BufferSlice, v any) error {
+	if frame, ok := v.(*frame); ok {
+		if refusal := c.decode(data, frame.message); refusal != nil {
+			frame.refusal = refusal
+		}
+		return nil
 	}
-	if size := data.Len(); size > frame.limit {
-		frame.refusal = auth.Refusef(auth.MessageTooLarge, "a message has %d bytes and may have %d", size, frame.limit)
-	} else if err := c.CodecV2.Unmarshal(data, frame.message); err != nil {
-		frame.refusal = auth.Refuse(auth.MessageInvalid, err)
+	if refusal := c.decode(data, v); refusal != nil {
+		c.refused.Store(v, refusal)
+	}
+	return nil
+}
+
+func (c *codec) decode(data mem.BufferSlice, message any) *auth.Refusal {
+	if size := data.Len(); size > c.limit {
+		return auth.Refusef(auth.MessageTooLarge, "a message has %d bytes and may have %d", size, c.limit)
+	}
+	if err := c.CodecV2.Unmarshal(data, message); err != nil {
+		return auth.Refuse(auth.MessageInvalid, err)
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -20,11 +19,14 @@ type Limits struct {
 	StreamsPerIdentity int
 	// ConnectionsPerIdentity is how many connections one certificate identity
 	// may have; streams on one more are refused with TOO_MANY_CONNECTIONS, and
-	// it is closed after 5 s. Default 64.
+	// it is closed after 5 s. Default 16.
 	ConnectionsPerIdentity int
-	// Connections is how many connections there may be in all. More wait to be
-	// accepted. Default 16384.
+	// Connections is how many connections there may be in all; one more is
+	// closed. Default 16384.
 	Connections int
+	// HandshakesPerAddress is how many TLS handshakes one IP address (IPv6: one
+	// /64) may have under way; one more is closed at once. Default 256.
+	HandshakesPerAddress int
 	// HeaderBytes is the size of a call's header list (RFC 9113 section 6.5.2).
 	// Default 16 KiB.
 	HeaderBytes uint32
@@ -33,6 +35,12 @@ type Limits struct {
 	// Handshake is how long TLS handshake and HTTP/2 preface may take together.
 	// Default 5 s.
 	Handshake time.Duration
+	// Unary is how long a call that is no stream may take, its request included.
+	// Default 10 s.
+	Unary time.Duration
+	// Stall is how long a client may leave the end of a stream untaken before its
+	// connection is closed. Default 5 s.
+	Stall time.Duration
 	// Keepalive is how long a connection may be silent before it is probed, and
 	// KeepaliveTimeout how long the answer may take. Default 1 min and 20 s.
 	Keepalive, KeepaliveTimeout time.Duration
@@ -53,11 +61,14 @@ func orDefault[T comparable](field *T, value T) {
 func (l Limits) withDefaults() Limits {
 	orDefault(&l.StreamsPerConnection, 100)
 	orDefault(&l.StreamsPerIdentity, 256)
-	orDefault(&l.ConnectionsPerIdentity, 64)
+	orDefault(&l.ConnectionsPerIdentity, 16)
 	orDefault(&l.Connections, 16384)
+	orDefault(&l.HandshakesPerAddress, 256)
 	orDefault(&l.HeaderBytes, 16<<10)
 	orDefault(&l.MessageBytes, 256<<10)
 	orDefault(&l.Handshake, 5*time.Second)
+	orDefault(&l.Unary, 10*time.Second)
+	orDefault(&l.Stall, 5*time.Second)
 	orDefault(&l.Keepalive, time.Minute)
 	orDefault(&l.KeepaliveTimeout, 20*time.Second)
 	orDefault(&l.MinPing, 10*time.Second)
@@ -93,25 +104,21 @@ func (t *tally) release(name string) {
 	}
 }
 
-// limits is the step that bounds what one identity holds.
+// limits is the step that bounds how many streams one caller has. Callers with a
+// token and those without do not count together: a certificate alone must not
+// take a user's places.
 func (s *Server) limits() auth.Interceptor {
 	return auth.Interceptor{
-		Unary: func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-			if err := withinConnections(ctx); err != nil {
-				return nil, err
-			}
-			return handler(ctx, req)
-		},
 		Stream: func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-			ctx := stream.Context()
-			if err := withinConnections(ctx); err != nil {
-				return err
+			id, _ := auth.FromContext(stream.Context())
+			name := id.Certificate.Value
+			if id.Issuer != "" {
+				name = id.Issuer + "\x00" + id.User
 			}
-			id, _ := auth.FromContext(ctx)
-			if !s.streams.take(id.User) {
+			if !s.streams.take(name) {
 				return auth.Refusef(auth.TooManyStreams, "%q has %d streams open", id.User, s.streams.limit).After(time.Second)
 			}
-			defer s.streams.release(id.User)
+			defer s.streams.release(name)
 			return handler(srv, stream)
 		},
 	}

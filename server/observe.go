@@ -29,14 +29,15 @@ import (
 // Its fields are written by the steps before Supervise, on one goroutine, and
 // only read behind it.
 type call struct {
-	method  string
-	peer    string
-	subject string // of the certificate
-	started time.Time
-	connect trace.Span // ends with the admission or the refusal
-	user    string
-	open    bool // the stream has been admitted
-	log     *slog.Logger
+	method   string
+	peer     string
+	peerHost string // the peer without its port
+	subject  string // of the certificate
+	started  time.Time
+	connect  trace.Span // ends with the admission or the refusal
+	user     string
+	open     bool // the stream has been admitted
+	log      *slog.Logger
 }
 
 type callKey struct{}
@@ -70,9 +71,9 @@ func (s *Server) observe() auth.Interceptor {
 func (s *Server) begin(ctx context.Context, method string) *call {
 	c := &call{method: method, started: s.config.Now(), log: s.config.Log}
 	if p, ok := peer.FromContext(ctx); ok {
-		c.peer = p.Addr.String()
+		c.peer, c.peerHost = p.Addr.String(), addressOf(p.Addr)
 		if info, ok := p.AuthInfo.(credentials.TLSInfo); ok && len(info.State.PeerCertificates) > 0 {
-			c.subject = info.State.PeerCertificates[0].Subject.String()
+			c.subject = bounded(info.State.PeerCertificates[0].Subject.String())
 		}
 	}
 	return c
@@ -92,11 +93,13 @@ func (s *Server) name() auth.Interceptor {
 	}).Interceptor()
 }
 
-// startConnect begins the short span of a stream's opening. Its parent is
-// whatever the client says in its metadata, which is bounded by its form.
+// startConnect begins the short span of a stream's opening. Its parent is what
+// the client says in its metadata, which is bounded by its form. A client that
+// says its trace is not sampled does not keep its refusal from being seen: then
+// the span is a root, and the server's own sampler decides.
 func (s *Server) startConnect(ctx context.Context, method string) trace.Span {
 	if values := metadata.ValueFromIncomingContext(ctx, chatpb.MetadataTraceparent); len(values) == 1 {
-		if parent, ok := chatpb.ParseTraceparent(values[0]); ok {
+		if parent, ok := chatpb.ParseTraceparent(values[0]); ok && parent.IsSampled() {
 			ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
 		}
 	}
@@ -134,7 +137,7 @@ func (s *Server) endStream(ctx context.Context, c *call, err error) {
 	reason, ours := auth.ReasonOf(err)
 	if ours {
 		s.metrics.cut(ctx, reason)
-		attributes = append(attributes, slog.String("reason", string(reason)), slog.String("cause", err.Error()))
+		attributes = append(attributes, slog.String("reason", string(reason)), slog.String("cause", cause(err, reason)))
 	}
 	if reason == auth.Internal || codeOf(err) == grpccodes.Internal {
 		c.log.Error("ended", append(attributes, slog.Any("error", err))...)
@@ -149,10 +152,7 @@ func (s *Server) refused(ctx context.Context, c *call, err error) {
 	}
 	reason, ours := auth.ReasonOf(err)
 	if !ours {
-		reason = auth.Internal
-		if code := codeOf(err); code == grpccodes.Canceled || code == grpccodes.DeadlineExceeded {
-			reason = auth.Reason(canonical(code))
-		}
+		reason = reasonOf(codeOf(err))
 	}
 	s.metrics.refused(ctx, s.known(c.method), reason)
 	if c.connect != nil {
@@ -161,11 +161,33 @@ func (s *Server) refused(ctx context.Context, c *call, err error) {
 		c.connect.End()
 	}
 	level := slog.LevelWarn
-	if reason == auth.Internal {
+	switch {
+	case reason == auth.Internal:
 		level = slog.LevelError
+	case !ours:
+		level = slog.LevelInfo // the client's own doing, such as going away
 	}
-	c.log.Log(ctx, level, "refused", append(c.attributes(),
-		slog.String("code", codeOf(err).String()), slog.String("reason", string(reason)), slog.String("cause", err.Error()))...)
+	s.withholding(ctx, c, level, append(c.attributes(),
+		slog.String("code", codeOf(err).String()), slog.String("reason", string(reason)), slog.String("cause", cause(err, reason))))
+}
+
+// reasonOf is what an end that none of our reasons explains counts under.
+func reasonOf(code grpccodes.Code) auth.Reason {
+	switch code {
+	case grpccodes.Unknown, grpccodes.Internal, grpccodes.DataLoss:
+		return auth.Internal
+	default:
+		return auth.Reason(canonical(code))
+	}
+}
+
+// cause is err for the log: whole where the fault is ours, with its stack if it
+// has one, and bounded where a client may have chosen it.
+func cause(err error, reason auth.Reason) string {
+	if reason == auth.Internal {
+		return err.Error()
+	}
+	return bounded(err.Error())
 }
 
 func (s *Server) endUnary(ctx context.Context, c *call, err error) {
@@ -189,7 +211,7 @@ func (c *call) attributes() []any {
 
 // bounded keeps what a client chose from filling the log.
 func bounded(text string) string {
-	const most = 200
+	const most = 300
 	if len(text) > most {
 		return text[:most] + "…"
 	}

@@ -103,6 +103,9 @@ func (p *processedStream) begin(traceparent string) {
 	if traceparent != "" {
 		if parent, ok = chatpb.ParseTraceparent(traceparent); ok {
 			p.traceparent = traceparent
+			if len(traceparent) != chatpb.TraceparentLength { // of a later version, whose length nothing bounds
+				p.traceparent = chatpb.FormatTraceparent(parent)
+			}
 		}
 	}
 	if p.tracer == nil {

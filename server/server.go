@@ -23,9 +23,11 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/experimental"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/mem"
 
 	"securechat/auth"
 	"securechat/certs"
@@ -66,6 +68,10 @@ type Server struct {
 	tracer  trace.Tracer
 	metrics *metrics
 	streams *tally
+	quiet   *quiet
+	gate    *gate
+	codec   *codec
+	unary   map[string]bool // the methods that are not streams
 }
 
 // New assembles a server. It refuses a configuration that would leave a method
@@ -85,7 +91,8 @@ func assemble(config Config, service chatpb.ChatServer) (*Server, error) {
 		config.Log = slog.Default()
 	}
 	config.Limits = config.Limits.withDefaults()
-	s := &Server{config: config, policy: policy(), health: health.NewServer(), streams: newTally(config.Limits.StreamsPerIdentity)}
+	s := &Server{config: config, policy: policy(), health: health.NewServer(), streams: newTally(config.Limits.StreamsPerIdentity),
+		quiet: newQuiet(config.Now), codec: newCodec(config.Limits.MessageBytes), unary: make(map[string]bool)}
 	s.tracer = noop.NewTracerProvider().Tracer("")
 	if config.Tracing != nil {
 		s.tracer = config.Tracing.Tracer("securechat/server")
@@ -107,6 +114,7 @@ func assemble(config Config, service chatpb.ChatServer) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.gate = newGate(s)
 	s.grpc = grpc.NewServer(append(s.transport(), auth.Chain(s.chain()...)...)...)
 	if service == nil {
 		service = chat{now: config.Now}
@@ -114,6 +122,11 @@ func assemble(config Config, service chatpb.ChatServer) (*Server, error) {
 	chatpb.RegisterChatServer(s.grpc, service)
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	s.health.SetServingStatus(chatpb.Chat_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
+	for name, service := range s.grpc.GetServiceInfo() {
+		for _, method := range service.Methods {
+			s.unary["/"+name+"/"+method.Name] = !method.IsClientStream && !method.IsServerStream
+		}
+	}
 	if err := s.guard.Covers(s.grpc); err != nil {
 		return nil, err
 	}
@@ -126,13 +139,15 @@ func assemble(config Config, service chatpb.ChatServer) (*Server, error) {
 func (s *Server) transport() []grpc.ServerOption {
 	l := s.config.Limits
 	return []grpc.ServerOption{
-		grpc.Creds(&gate{TransportCredentials: certs.ServerCredentials(s.config.Certificates), server: s, held: newTally(l.ConnectionsPerIdentity)}),
-		grpc.ForceServerCodecV2(newCodec()),
+		grpc.Creds(s.gate),
+		grpc.InTapHandle(s.door),
+		grpc.ForceServerCodecV2(s.codec),
 		grpc.UnknownServiceHandler(auth.Unlisted),
 		grpc.ConnectionTimeout(l.Handshake),
 		grpc.MaxConcurrentStreams(l.StreamsPerConnection),
 		grpc.MaxHeaderListSize(l.HeaderBytes),
-		grpc.MaxRecvMsgSize(transportSlack * l.MessageBytes),
+		grpc.MaxRecvMsgSize(l.MessageBytes + transportSlack),
+		experimental.BufferPool(mem.NewTieredBufferPool(bufferSizes...)),
 		grpc.StaticStreamWindowSize(64 << 10),
 		grpc.StaticConnWindowSize(1 << 20),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: l.Keepalive, Timeout: l.KeepaliveTimeout, MaxConnectionIdle: l.Idle}),
@@ -144,8 +159,23 @@ func (s *Server) transport() []grpc.ServerOption {
 // Serve accepts connections on listener. It returns nil once Shutdown is done,
 // or the listener's error. It closes the listener.
 func (s *Server) Serve(listener net.Listener) error {
-	return s.grpc.Serve(netutil.LimitListener(listener, s.config.Limits.Connections))
+	ctx, cancel := context.WithCancel(context.Background())
+	tended := make(chan struct{})
+	go func() {
+		defer close(tended)
+		s.gate.tend(ctx)
+	}()
+	defer func() { cancel(); <-tended }()
+	return s.grpc.Serve(netutil.LimitListener(listener, s.config.Limits.Connections+handshakeRoom))
 }
+
+// handshakeRoom is how many connections may be in their handshakes beside those
+// that are established, so that strangers do not take the places of clients.
+const handshakeRoom = 4096
+
+// bufferSizes follow messages more closely than grpc-go's own, whose step from
+// 32 KiB to 1 MiB lets a client have thirty times of what it sends.
+var bufferSizes = []int{256, 4 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256<<10 + 1<<10, 1 << 20}
 
 // Shutdown tells probers that the server is going, refuses new streams, lets
 // those that are open end by themselves until ctx ends, and then ends them. It

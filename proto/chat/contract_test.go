@@ -123,7 +123,7 @@ func FuzzParseTraceparent(f *testing.F) {
 		if !ok && want.IsValid() {
 			t.Errorf("%q: refused, OpenTelemetry reads %v", value, want)
 		}
-		if ok && len(FormatTraceparent(got)) != traceparentLength {
+		if ok && len(FormatTraceparent(got)) != TraceparentLength {
 			t.Errorf("%q: written as %q", value, FormatTraceparent(got))
 		}
 	})

@@ -6,8 +6,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// traceparentLength is that of version 00: "00-" 32 hex "-" 16 hex "-" 2 hex.
-const traceparentLength = 55
+// TraceparentLength is that of version 00: "00-" 32 hex "-" 16 hex "-" 2 hex.
+const TraceparentLength = 55
 
 // ParseTraceparent reads a W3C Trace Context traceparent value and returns the
 // span context of the remote parent, and whether the value is one. As the
@@ -15,7 +15,7 @@ const traceparentLength = 55
 // the sampled flag is kept, and anything malformed counts as absent.
 func ParseTraceparent(value string) (trace.SpanContext, bool) {
 	var none trace.SpanContext
-	if len(value) < traceparentLength || value[2] != '-' || value[35] != '-' || value[52] != '-' {
+	if len(value) < TraceparentLength || value[2] != '-' || value[35] != '-' || value[52] != '-' {
 		return none, false
 	}
 	var version, flags [1]byte
@@ -27,9 +27,9 @@ func ParseTraceparent(value string) (trace.SpanContext, bool) {
 	switch {
 	case version[0] == 0xff:
 		return none, false
-	case version[0] == 0 && len(value) != traceparentLength:
+	case version[0] == 0 && len(value) != TraceparentLength:
 		return none, false
-	case len(value) > traceparentLength && value[traceparentLength] != '-':
+	case len(value) > TraceparentLength && value[TraceparentLength] != '-':
 		return none, false
 	}
 	config.TraceFlags = trace.TraceFlags(flags[0]) & trace.FlagsSampled
@@ -44,7 +44,7 @@ func FormatTraceparent(sc trace.SpanContext) string {
 		return ""
 	}
 	traceID, spanID := sc.TraceID(), sc.SpanID()
-	b := make([]byte, traceparentLength)
+	b := make([]byte, TraceparentLength)
 	copy(b, "00-")
 	hex.Encode(b[3:35], traceID[:])
 	b[35] = '-'
