@@ -56,7 +56,8 @@ func (g *Guard) certificate(ctx context.Context, now time.Time) (Identity, error
 		return Identity{}, Refusef(CertificateMissing, "the connection has no verified client certificate")
 	}
 	leaf := chains[0][0]
-	if err := g.config.Certificates.Material().Check(chains, now); err != nil {
+	until, err := standing(g.config.Certificates.Material(), chains, now)
+	if err != nil {
 		return Identity{}, refuseCertificate(err)
 	}
 	if err := certs.CheckClient(leaf); err != nil {
@@ -70,7 +71,7 @@ func (g *Guard) certificate(ctx context.Context, now time.Time) (Identity, error
 		User:        name.User,
 		Certificate: name,
 		Thumbprint:  certs.Thumbprint(leaf),
-		Expires:     certs.ValidUntil(chains),
+		Expires:     until,
 		ExpiresBy:   CertificateExpired,
 	}, nil
 }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -70,8 +69,6 @@ type Guard struct {
 	config     Config
 	policy     atomic.Pointer[Policy]
 	supervisor *supervisor
-	// running are the handlers, and the sweep over their sessions.
-	running sync.WaitGroup
 }
 
 // New returns the guard that config describes.
@@ -96,17 +93,18 @@ func New(config Config) (*Guard, error) {
 		return nil, errors.New("auth: Config.MaxSession is negative")
 	}
 	g := &Guard{config: config}
-	g.supervisor = &supervisor{guard: g, live: make(map[*session]struct{})}
+	g.supervisor = newSupervisor(g)
 	g.SetPolicy(config.Policy)
 	return g, nil
 }
 
 // ServerOptions puts the whole guard in front of a server: authenticate,
 // authorise, supervise, then the steps given, such as Stamp. The server still
-// needs transport credentials (certs.ServerCredentials).
+// needs transport credentials (certs.ServerCredentials). Its Stop and
+// GracefulStop wait for the interceptors (grpc.WaitForHandlers), as Wait needs.
 func (g *Guard) ServerOptions(then ...Interceptor) []grpc.ServerOption {
 	steps := append([]Interceptor{g.Authenticate(), g.Authorise(), g.Supervise()}, then...)
-	return append(Chain(steps...), grpc.UnknownServiceHandler(Unlisted))
+	return append(Chain(steps...), grpc.UnknownServiceHandler(Unlisted), grpc.WaitForHandlers(true))
 }
 
 // Unlisted is a handler for grpc.UnknownServiceHandler. It is there so that
@@ -123,7 +121,8 @@ func (g *Guard) SetPolicy(policy Policy) {
 }
 
 // Covers returns an error unless the policy names exactly the methods that are
-// registered on server. Call it after registering and before serving.
+// registered on server. Call it after registering, by way of Registrar, and
+// before serving.
 func (g *Guard) Covers(server interface {
 	GetServiceInfo() map[string]grpc.ServiceInfo
 }) error {
@@ -137,10 +136,11 @@ func (g *Guard) Authenticate() Interceptor { return Check(g.authenticate).Interc
 // Authorise is the step that holds the verified caller against the policy.
 func (g *Guard) Authorise() Interceptor { return Check(g.authorise).Interceptor() }
 
-// Wait returns when every handler has returned, those whose stream was cut
-// among them, and nothing of the guard runs any more. Call it after the server
-// has stopped.
-func (g *Guard) Wait() { g.running.Wait() }
+// Wait returns when every handler of a stream has returned, those whose stream
+// was cut among them, and nothing of the guard runs any more. Call it after the
+// server has stopped: with the guard's ServerOptions, or grpc.WaitForHandlers of
+// your own, no handler begins any more by then.
+func (g *Guard) Wait() { g.supervisor.wait() }
 
 func (g *Guard) authorise(ctx context.Context, method string) (context.Context, error) {
 	rule, listed := (*g.policy.Load())[method]

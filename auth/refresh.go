@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto/x509"
 	"path"
 	"slices"
 	"strings"
@@ -21,9 +22,11 @@ const RefreshMethod = authpb.Session_Refresh_FullMethodName
 //	authpb.RegisterSessionServer(srv, guard.SessionServer())
 //
 // The new token is that of the call's metadata, which the guard's own steps have
-// verified. It extends the caller's streams of this connection (same
-// certificate, same subject, same issuer) to its own expiry. Rights can become
-// fewer, at once, and never more.
+// verified. It takes the place of the old one in the caller's streams of this
+// connection (same certificate, same subject, same issuer): they end when it
+// ends, and stand or fall with it and no longer with the old one. Rights can
+// become fewer, at once, and never more. A stream whose authority has ended is
+// not revived.
 func (g *Guard) SessionServer() authpb.SessionServer { return refresher{guard: g} }
 
 type refresher struct {
@@ -36,19 +39,34 @@ func (r refresher) Refresh(ctx context.Context, _ *authpb.RefreshRequest) (*auth
 	if !ok {
 		return nil, errUnverified
 	}
-	chains := verifiedChains(ctx)
-	for _, s := range r.guard.supervisor.sessions() {
-		if !sameConnection(s.chains, chains) {
+	return &authpb.RefreshResponse{
+		Expires: id.Expires.UTC().Format(time.RFC3339),
+		Streams: r.guard.refresh(id, verifiedChains(ctx)),
+	}, nil
+}
+
+// refresh puts the identity in the place of that of the caller's live streams on
+// the connection with those chains and says how many these are. It changes the identity
+// first and asks the policy then, and a sweep reads the policy first and the
+// identity then, so that neither misses what the other has changed.
+func (g *Guard) refresh(id Identity, chains [][]*x509.Certificate) (refreshed uint32) {
+	now := g.config.Now()
+	for _, s := range g.supervisor.sessions() {
+		if !sameConnection(s.chains, chains) || s.stream.ended() != nil || past(s.ends(), now) {
 			continue
 		}
-		if narrowed, ok := s.authority.refresh(id); ok {
-			if refusal := r.guard.allowed(s, narrowed); refusal != nil {
-				s.end(refusal)
-			}
+		narrowed, same := s.authority.refresh(id)
+		if !same {
+			continue
 		}
+		if refusal := g.allowed(s, narrowed); refusal != nil {
+			s.stream.end(refusal)
+			continue
+		}
+		refreshed++
 	}
-	r.guard.supervisor.refreshed()
-	return &authpb.RefreshResponse{Expires: id.Expires.UTC().Format(time.RFC3339)}, nil
+	g.supervisor.reckon()
+	return refreshed
 }
 
 // refresh puts fresh in the place of the current identity, with the rights that
@@ -63,24 +81,39 @@ func (a *authority) refresh(fresh Identity) (Identity, bool) {
 		}
 		next := fresh
 		next.Scopes = slices.DeleteFunc(slices.Clone(fresh.Scopes), func(scope string) bool { return !current.HasScope(scope) })
-		next.Rooms = slices.DeleteFunc(slices.Clone(fresh.Rooms), func(glob string) bool { return !covered(current.Rooms, glob) })
+		next.Rooms = common(current.Rooms, fresh.Rooms)
 		if a.identity.CompareAndSwap(current, &next) {
 			return next, true
 		}
 	}
 }
 
-// covered says whether one of the globs covers all that glob can match, as far
-// as that is plain: it is the same, it is "*", or glob is a name and matches.
-func covered(globs []string, glob string) bool {
-	return slices.ContainsFunc(globs, func(held string) bool {
-		if held == glob || held == "*" {
-			return true
+// common returns the globs of either side that the other side covers.
+func common(a, b []string) []string {
+	var both []string
+	for _, side := range [][2][]string{{b, a}, {a, b}} {
+		for _, glob := range side[0] {
+			if covered(side[1], glob) && !slices.Contains(both, glob) {
+				both = append(both, glob)
+			}
 		}
-		if strings.ContainsAny(glob, `*?[\`) {
-			return false
+	}
+	return both
+}
+
+// covered says whether one of the globs covers all that glob can match, as far
+// as that is plain: it is the same, or glob is a name and matches, or it is "*"
+// and glob cannot match a slash.
+func covered(globs []string, glob string) bool {
+	isName := !strings.ContainsAny(glob, `*?[\`)
+	return slices.ContainsFunc(globs, func(held string) bool {
+		switch {
+		case held == glob:
+			return true
+		case held == "*":
+			return !strings.ContainsAny(glob, `/[\`)
 		}
 		matches, err := path.Match(held, glob)
-		return err == nil && matches
+		return isName && matches && err == nil
 	})
 }

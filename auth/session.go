@@ -21,10 +21,14 @@ type session struct {
 	started time.Time
 	chains  [][]*x509.Certificate
 	last    time.Time // no refresh makes it live longer; zero: no such time
+	replies bool      // its client sends once and only listens from then on
 
 	authority *authority // what it holds is replaced by a refresh
 	stream    *supervisedStream
-	cut       chan *Refusal
+	abandoned atomic.Bool // nobody waits for the handler any more
+	// chainEnd is when the last of the chains that today's roots vouch for ends,
+	// in Unix nanoseconds.
+	chainEnd atomic.Int64
 }
 
 // authority is the current identity of a caller. What a context has is a pointer
@@ -37,17 +41,18 @@ func newAuthority(id Identity) *authority {
 	return a
 }
 
-// end ends the session for a reason. The first reason counts.
-func (s *session) end(r *Refusal) {
-	select {
-	case s.cut <- r:
-	default:
-	}
-}
-
-// expires is when the session ends if nothing else happens.
+// expires is when the authority ends by the wall clock if nothing else happens.
 func (s *session) expires() time.Time {
 	until := s.authority.identity.Load().Expires
+	if end := time.Unix(0, s.chainEnd.Load()); end.Before(until) {
+		return end
+	}
+	return until
+}
+
+// ends is the earlier of expires and the longest session's end.
+func (s *session) ends() time.Time {
+	until := s.expires()
 	if !s.last.IsZero() && s.last.Before(until) {
 		return s.last
 	}
@@ -79,13 +84,12 @@ type Session struct {
 // Sessions returns the streams that are live now, the oldest first.
 func (g *Guard) Sessions() []Session {
 	live := g.supervisor.sessions()
-	slices.SortFunc(live, func(a, b *session) int { return int(a.id) - int(b.id) })
 	sessions := make([]Session, 0, len(live))
 	for _, s := range live {
 		id := s.authority.identity.Load()
 		sessions = append(sessions, Session{
 			ID: s.name(), User: id.User, Certificate: id.Certificate.Value, Method: s.method, Peer: s.peer,
-			Started: s.started, Expires: s.expires(),
+			Started: s.started, Expires: s.ends(),
 		})
 	}
 	return sessions
@@ -94,13 +98,9 @@ func (g *Guard) Sessions() []Session {
 // End ends a live stream with PERMISSION_DENIED, EXPELLED, and says whether
 // there was one of that ID.
 func (g *Guard) End(id string) bool {
-	for _, s := range g.supervisor.sessions() {
-		if s.name() == id {
-			s.end(Refusef(Expelled, "an operator ended the session %s", id))
-			return true
-		}
-	}
-	return false
+	live := g.supervisor.sessions()
+	i := slices.IndexFunc(live, func(s *session) bool { return s.name() == id })
+	return i >= 0 && live[i].stream.end(Refusef(Expelled, "an operator ended the session %s", id))
 }
 
 func (s *session) name() string { return strconv.FormatUint(s.id, 10) }

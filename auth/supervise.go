@@ -2,11 +2,9 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
-	"sync/atomic"
-	"time"
 
 	"google.golang.org/grpc"
 )
@@ -17,13 +15,16 @@ import (
 // set, when the policy changes, and when an operator says so (Guard.End). It
 // does so within a second, whatever the handler is doing: sending, only
 // listening, or stuck. From that moment nothing the handler sends reaches the
-// transport and nothing more reaches the handler.
+// transport and nothing more reaches the handler; of a message that is being
+// sent at that moment it is not known whether it arrives.
 //
 // The handler runs on a goroutine of its own, because grpc-go wakes a handler
 // that is blocked in Recv or Send only once the interceptor has returned. A
 // handler that outlives its stream is waited for by Guard.Wait.
 //
-// A unary call gets the end of its authority as its deadline.
+// A unary call gets the end of its authority as its deadline, and is refused
+// with the reason of that end if its handler returns later than that, whatever
+// the handler returns. It is not ended otherwise.
 func (g *Guard) Supervise() Interceptor {
 	return Interceptor{Unary: g.superviseUnary, Stream: g.superviseStream}
 }
@@ -35,7 +36,23 @@ func (g *Guard) superviseUnary(ctx context.Context, req any, _ *grpc.UnaryServer
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, id.Expires.Sub(g.config.Now()), expired(id))
 	defer cancel()
-	return handler(ctx, req)
+	if refusal := endedBy(ctx); refusal != nil {
+		return nil, refusal
+	}
+	response, err := handler(ctx, req)
+	if refusal := endedBy(ctx); refusal != nil {
+		return nil, refusal
+	}
+	return response, err
+}
+
+// endedBy returns the refusal that ended ctx, or nil.
+func endedBy(ctx context.Context) *Refusal {
+	var refusal *Refusal
+	if errors.As(context.Cause(ctx), &refusal) {
+		return refusal
+	}
+	return nil
 }
 
 func (g *Guard) superviseStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
@@ -44,11 +61,11 @@ func (g *Guard) superviseStream(srv any, stream grpc.ServerStream, info *grpc.St
 	if !ok {
 		return errUnverified
 	}
-	supervised := &supervisedStream{ServerStream: stream}
 	session := &session{
-		ctx: ctx, method: info.FullMethod, peer: peerAddress(ctx), started: g.config.Now(),
-		chains: verifiedChains(ctx), authority: authority, stream: supervised, cut: make(chan *Refusal, 1),
+		ctx: ctx, method: info.FullMethod, peer: peerAddress(ctx), started: g.config.Now(), replies: !info.IsClientStream,
+		chains: verifiedChains(ctx), authority: authority, stream: supervise(stream),
 	}
+	session.chainEnd.Store(endOfTime.UnixNano())
 	if g.config.MaxSession > 0 {
 		session.last = session.started.Add(g.config.MaxSession)
 	}
@@ -57,36 +74,82 @@ func (g *Guard) superviseStream(srv any, stream grpc.ServerStream, info *grpc.St
 	}
 	defer g.supervisor.leave(session)
 
-	ended := make(chan error, 1)
-	g.running.Go(func() { ended <- g.run(srv, supervised, info, handler) })
+	returned := make(chan error, 1)
+	g.supervisor.start(func() { g.run(srv, session, info, handler, returned) })
 	select {
-	case err := <-ended:
-		if panicked, ok := err.(*HandlerPanic); ok {
-			panic(panicked)
+	case err := <-returned:
+		return g.outcome(session, err)
+	case <-session.stream.cut:
+	}
+	session.abandoned.Store(true)
+	g.logAbandoned(session, returned)
+	return session.stream.ended()
+}
+
+// outcome is how a stream ends whose handler has returned. One that has been cut
+// ends with that whatever the handler makes of it, as does one whose handler was
+// told to leave; a panic goes on to the recovery step.
+func (g *Guard) outcome(s *session, err error) error {
+	var panicked *HandlerPanic
+	cut := s.stream.ended()
+	switch {
+	case errors.As(err, &panicked) && cut != nil:
+		g.logPanic(panickedLate, s.method, panicked)
+	case panicked != nil:
+		panic(panicked)
+	}
+	if refusal := s.stream.refusalIf(over | told); refusal != nil {
+		return refusal
+	}
+	return err
+}
+
+// run calls the handler and hands over how it ended: by returning, by a panic, or
+// by runtime.Goexit, as a test that fails does.
+func (g *Guard) run(srv any, s *session, info *grpc.StreamServerInfo, handler grpc.StreamHandler, returned chan error) {
+	var err error = Refusef(Internal, "the handler of %.200q ended its goroutine and did not return", info.FullMethod)
+	defer func() {
+		if value := recover(); value != nil {
+			err = &HandlerPanic{Value: value, Stack: debug.Stack()}
 		}
-		return err
-	case cut := <-session.cut:
-		supervised.cut.Store(cut)
-		return cut
+		returned <- err
+		if s.abandoned.Load() {
+			g.logAbandoned(s, returned)
+		}
+	}()
+	err = handler(srv, s.stream)
+}
+
+// logAbandoned logs the panic of a handler that nobody waits for, once.
+func (g *Guard) logAbandoned(s *session, returned <-chan error) {
+	select {
+	case err := <-returned:
+		var panicked *HandlerPanic
+		if errors.As(err, &panicked) {
+			g.logPanic(panickedLate, s.method, panicked)
+		}
+	default:
 	}
 }
 
-// run calls the handler. A panic becomes a *HandlerPanic for the goroutine that
-// supervises, or is logged when that one has gone.
-func (g *Guard) run(srv any, stream *supervisedStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
-	defer func() {
-		value := recover()
-		if value == nil {
-			return
-		}
-		panicked := &HandlerPanic{Value: value, Stack: debug.Stack()}
-		if stream.cut.Load() != nil {
-			g.config.Log.Error("a handler panicked after its stream had been cut",
-				slog.String("method", info.FullMethod), slog.String("panic", fmt.Sprint(value)), slog.String("stack", string(panicked.Stack)))
-		}
-		err = panicked
-	}()
-	return handler(srv, stream)
+const panickedLate = "a handler panicked after its stream had been cut"
+
+type supervisedKey struct{}
+
+// Hold tells the guard that the running stream owes its client an answer to a
+// message that it has received, until release is called. Drain leaves a stream
+// alone while it waits for a message and owes nothing. A handler that answers a
+// message before it receives the next needs no Hold; one that answers on another
+// goroutine calls it for each message before it receives the next. A stream
+// whose authority ends is ended all the same.
+//
+// release may be called more than once. Hold may be called with any context; of
+// one that is not a supervised stream's it does nothing.
+func Hold(ctx context.Context) (release func()) {
+	if stream, ok := ctx.Value(supervisedKey{}).(*supervisedStream); ok {
+		return stream.hold()
+	}
+	return func() {}
 }
 
 // A HandlerPanic is a handler's panic, passed on to the goroutine on which the
@@ -99,84 +162,3 @@ type HandlerPanic struct {
 }
 
 func (p *HandlerPanic) Error() string { return fmt.Sprintf("a handler panicked: %v", p.Value) }
-
-// supervisedStream hands nothing on once it has been cut, and accepts nothing
-// more once it is leaving.
-type supervisedStream struct {
-	grpc.ServerStream
-	cut       atomic.Pointer[Refusal]
-	leaving   atomic.Pointer[Refusal]
-	receiving atomic.Bool // the handler waits in RecvMsg
-}
-
-func (s *supervisedStream) SendMsg(m any) error {
-	if cut := s.cut.Load(); cut != nil {
-		return cut
-	}
-	return s.ServerStream.SendMsg(m)
-}
-
-// RecvMsg does not hand on a message that arrives with the end: it has not been
-// accepted, and will not be acknowledged.
-func (s *supervisedStream) RecvMsg(m any) error {
-	s.receiving.Store(true)
-	defer s.receiving.Store(false)
-	if over := s.over(); over != nil {
-		return over
-	}
-	err := s.ServerStream.RecvMsg(m)
-	if over := s.over(); over != nil {
-		return over
-	}
-	return err
-}
-
-func (s *supervisedStream) over() error {
-	if cut := s.cut.Load(); cut != nil {
-		return cut
-	}
-	if leaving := s.leaving.Load(); leaving != nil {
-		return leaving
-	}
-	return nil
-}
-
-// leave ends the stream once the handler has dealt with what it has received: at
-// once where it waits for more, otherwise when it next asks for more. Either
-// RecvMsg sees leaving or leave sees receiving.
-func (s *session) leave(r *Refusal) {
-	s.stream.leaving.Store(r)
-	if s.stream.receiving.Load() {
-		s.end(r)
-	}
-}
-
-// Drain ends every stream with UNAVAILABLE, DRAINING and a RetryInfo, spread
-// evenly over the time given so that the callers do not all come back at once,
-// each when its handler has dealt with what it had received. New streams are
-// refused from now on. It returns when all have been told or ctx ends.
-func (g *Guard) Drain(ctx context.Context, over time.Duration) {
-	refusal := Refusef(Draining, "the server drains")
-	g.supervisor.refuse(refusal.After(drainRetry))
-	live := g.supervisor.spread()
-	for i, session := range live {
-		session.leave(refusal.After(drainRetry))
-		if i == len(live)-1 || !pause(ctx, over/time.Duration(len(live))) {
-			return
-		}
-	}
-}
-
-// drainRetry is how soon a caller may try again: another server may be up.
-const drainRetry = time.Second
-
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

@@ -1,7 +1,9 @@
 package auth
 
 import (
-	"math/rand/v2"
+	"cmp"
+	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,35 +17,68 @@ const sweepEvery = 100 * time.Millisecond
 
 // A supervisor holds the live sessions of a guard and ends those whose authority
 // has ended. While there are any, one goroutine looks at them; nothing is spent
-// on a session between the ticks, and on a tick in which nothing has changed and
-// nothing has expired it is one comparison for all of them.
+// on a session between the ticks, and a tick in which nothing has changed and
+// nothing is due is two comparisons for all of them.
 type supervisor struct {
 	guard *Guard
 
 	mu       sync.Mutex
+	changed  *sync.Cond // on mu: a session has left, or what was running has ended
 	live     map[*session]struct{}
 	next     uint64
 	sweeping bool
+	running  int      // handlers, and the sweep
 	draining *Refusal // what new sessions are told; nil: they may begin
 
 	// Of the sweep; guarded by mu.
-	earliest time.Time // no session expires before; zero: not known
-	seen     feeds     // what the sessions were last held against
+	due  due
+	seen feeds // what the sessions were last held against
 }
+
+func newSupervisor(g *Guard) *supervisor {
+	s := &supervisor{guard: g, live: make(map[*session]struct{})}
+	s.changed = sync.NewCond(&s.mu)
+	return s
+}
+
+// due is the earliest that any session ends by itself. Expiries are times of the
+// wall clock and the ends of longest sessions are elapsed time, so that setting
+// the clock changes which of them comes first: each is kept for itself.
+type due struct {
+	known         bool
+	expires, last time.Time // zero: none
+}
+
+func (d *due) add(s *session) {
+	if expires := s.expires(); d.expires.IsZero() || expires.Before(d.expires) {
+		d.expires = expires
+	}
+	if !s.last.IsZero() && (d.last.IsZero() || s.last.Before(d.last)) {
+		d.last = s.last
+	}
+}
+
+func (d *due) at(now time.Time) bool {
+	return !d.known || past(d.expires, now) || past(d.last, now)
+}
+
+func past(end, now time.Time) bool { return !end.IsZero() && !now.Before(end) }
 
 // feeds are what an authority rests on, as far as it may change under it.
 type feeds struct {
 	material *certs.Material
+	stale    int // revocation lists that are past their nextUpdate
 	policy   *Policy
 	keys     uint64
 }
 
-func (g *Guard) feeds() feeds {
-	now := feeds{material: g.config.Certificates.Material(), policy: g.policy.Load()}
+func (g *Guard) feeds(now time.Time) feeds {
+	f := feeds{material: g.config.Certificates.Material(), policy: g.policy.Load()}
+	f.stale = len(f.material.Revocations().Stale(now))
 	if keys, ok := g.config.Tokens.(keyHolder); ok {
-		now.keys = keys.version()
+		f.keys = keys.version()
 	}
-	return now
+	return f
 }
 
 // begin takes a session up, or says why it may not begin. What it rests on may
@@ -58,16 +93,19 @@ func (s *supervisor) begin(session *session) *Refusal {
 	s.next++
 	session.id = s.next
 	s.live[session] = struct{}{}
-	s.earliest = time.Time{}
 	if !s.sweeping {
 		s.sweeping = true
-		s.guard.running.Go(s.sweep)
+		s.running++
+		go s.sweep()
 	}
 	s.mu.Unlock()
 	if refusal := s.guard.stands(session, s.guard.config.Now()); refusal != nil {
 		s.leave(session)
 		return refusal
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.due.add(session)
 	return nil
 }
 
@@ -75,78 +113,130 @@ func (s *supervisor) leave(session *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.live, session)
+	s.changed.Broadcast()
 }
 
-// sweep runs while there are sessions.
+// start runs f on a goroutine that wait waits for.
+func (s *supervisor) start(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running++
+	go func() {
+		defer s.ended()
+		f()
+	}()
+}
+
+func (s *supervisor) ended() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running--
+	s.changed.Broadcast()
+}
+
+func (s *supervisor) wait() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.running > 0 {
+		s.changed.Wait()
+	}
+}
+
+// gone waits until those sessions have left, or ctx ends.
+func (s *supervisor) gone(ctx context.Context, sessions []*session) {
+	stop := context.AfterFunc(ctx, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.changed.Broadcast()
+	})
+	defer stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, session := range sessions {
+		for ctx.Err() == nil && has(s.live, session) {
+			s.changed.Wait()
+		}
+	}
+}
+
+func has[K comparable](set map[K]struct{}, key K) bool {
+	_, ok := set[key]
+	return ok
+}
+
+// sweep runs while there are sessions. The next to begin starts another.
 func (s *supervisor) sweep() {
+	defer s.ended()
 	ticker := time.NewTicker(sweepEvery)
 	defer ticker.Stop()
 	for range ticker.C {
-		if !s.tick() {
+		now := s.guard.config.Now()
+		suspects, more := s.suspects(now, s.guard.feeds(now))
+		for _, session := range suspects {
+			if refusal := s.guard.stands(session, now); refusal != nil {
+				session.stream.end(refusal)
+			}
+		}
+		if len(suspects) > 0 {
+			s.reckon()
+		}
+		if !more {
 			return
 		}
 	}
 }
 
-// tick ends the sessions whose authority has ended. It returns false when there
-// is none to look after; the next to begin starts another sweep.
-func (s *supervisor) tick() bool {
-	now := s.guard.config.Now()
-	current := s.guard.feeds()
+// suspects returns the sessions to be held against what holds now: all when a
+// feed has changed, otherwise those that are due. more is false when there are
+// no sessions, and the sweep must end.
+func (s *supervisor) suspects(now time.Time, current feeds) (suspects []*session, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.live) == 0 {
 		s.sweeping = false
-		return false
+		s.due = due{}
+		return nil, false
 	}
 	changed := current != s.seen
 	s.seen = current
-	if !changed && !s.earliest.IsZero() && now.Before(s.earliest) {
-		return true
+	if !changed && !s.due.at(now) {
+		return nil, true
 	}
-	s.earliest = time.Time{}
+	s.due = due{known: true}
 	for session := range s.live {
-		expires := session.expires()
-		if changed || !now.Before(expires) {
-			if refusal := s.guard.stands(session, now); refusal != nil {
-				session.end(refusal)
-				continue
-			}
-		}
-		if s.earliest.IsZero() || expires.Before(s.earliest) {
-			s.earliest = expires
+		s.due.add(session)
+		if changed || past(session.expires(), now) || past(session.last, now) {
+			suspects = append(suspects, session)
 		}
 	}
-	return true
+	return suspects, true
 }
 
-// refreshed has the next tick look at every session's expiry anew.
-func (s *supervisor) refreshed() {
+// reckon has the next tick find out anew when the first session is due: a
+// refresh or another chain may have moved its end either way.
+func (s *supervisor) reckon() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.earliest = time.Time{}
+	s.due.known = false
 }
 
+// sessions returns those that are live, the oldest first.
 func (s *supervisor) sessions() []*session {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	live := make([]*session, 0, len(s.live))
 	for session := range s.live {
 		live = append(live, session)
 	}
+	s.mu.Unlock()
+	slices.SortFunc(live, func(a, b *session) int { return cmp.Compare(a.id, b.id) })
 	return live
 }
 
-// refuse has every session that wants to begin from now on refused.
-func (s *supervisor) refuse(r *Refusal) {
+// refuse has every session that wants to begin from now on refused, and returns
+// those that had begun.
+func (s *supervisor) refuse(r *Refusal) []*session {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.draining = r
-}
-
-// spread returns the live sessions in an order that favours nobody.
-func (s *supervisor) spread() []*session {
-	live := s.sessions()
-	rand.Shuffle(len(live), func(i, j int) { live[i], live[j] = live[j], live[i] })
-	return live
+	s.mu.Unlock()
+	return s.sessions()
 }

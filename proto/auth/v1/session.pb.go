@@ -65,7 +65,10 @@ type RefreshResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// RFC 3339 in UTC: until when the streams that were refreshed may now live, at
 	// most. A stream that has reached its longest session ends earlier.
-	Expires       string `protobuf:"bytes,1,opt,name=expires,proto3" json:"expires,omitempty"`
+	Expires string `protobuf:"bytes,1,opt,name=expires,proto3" json:"expires,omitempty"`
+	// How many streams that are. None means that there was no stream of this
+	// caller on this connection: the call may have gone out on another.
+	Streams       uint32 `protobuf:"varint,2,opt,name=streams,proto3" json:"streams,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -107,14 +110,22 @@ func (x *RefreshResponse) GetExpires() string {
 	return ""
 }
 
+func (x *RefreshResponse) GetStreams() uint32 {
+	if x != nil {
+		return x.Streams
+	}
+	return 0
+}
+
 var File_auth_v1_session_proto protoreflect.FileDescriptor
 
 const file_auth_v1_session_proto_rawDesc = "" +
 	"\n" +
 	"\x15auth/v1/session.proto\x12\aauth.v1\"\x10\n" +
-	"\x0eRefreshRequest\"+\n" +
+	"\x0eRefreshRequest\"E\n" +
 	"\x0fRefreshResponse\x12\x18\n" +
-	"\aexpires\x18\x01 \x01(\tR\aexpires2G\n" +
+	"\aexpires\x18\x01 \x01(\tR\aexpires\x12\x18\n" +
+	"\astreams\x18\x02 \x01(\rR\astreams2G\n" +
 	"\aSession\x12<\n" +
 	"\aRefresh\x12\x17.auth.v1.RefreshRequest\x1a\x18.auth.v1.RefreshResponseB!Z\x1fsecurechat/proto/auth/v1;authpbb\x06proto3"
 

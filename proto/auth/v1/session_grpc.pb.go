@@ -32,8 +32,8 @@ const (
 type SessionClient interface {
 	// Refresh puts the authority of the token in this call's metadata in the place
 	// of that which the caller's live streams on this connection began with. The
-	// token is verified like any other. It must be of the same subject, on the
-	// same certificate, and gives no stream a right that it did not have. A
+	// token is verified like any other. It must be of the same subject and issuer,
+	// on the same certificate, and gives no stream a right that it did not have. A
 	// refresh that is refused changes nothing.
 	Refresh(ctx context.Context, in *RefreshRequest, opts ...grpc.CallOption) (*RefreshResponse, error)
 }
@@ -64,8 +64,8 @@ func (c *sessionClient) Refresh(ctx context.Context, in *RefreshRequest, opts ..
 type SessionServer interface {
 	// Refresh puts the authority of the token in this call's metadata in the place
 	// of that which the caller's live streams on this connection began with. The
-	// token is verified like any other. It must be of the same subject, on the
-	// same certificate, and gives no stream a right that it did not have. A
+	// token is verified like any other. It must be of the same subject and issuer,
+	// on the same certificate, and gives no stream a right that it did not have. A
 	// refresh that is refused changes nothing.
 	Refresh(context.Context, *RefreshRequest) (*RefreshResponse, error)
 	mustEmbedUnimplementedSessionServer()
