@@ -279,9 +279,10 @@ func TestClocksThatJump(t *testing.T) {
 			id := identityOf(user)
 			id.Expires = time.Now().Add(life)
 			fake := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chainsOf(realm, user)), id), messages: release}
-			ended[user] = make(chan error, 1)
+			result := make(chan error, 1)
+			ended[user] = result
 			running.Go(func() {
-				ended[user] <- supervised(guard, fake, func(_ any, stream grpc.ServerStream) error { return stream.RecvMsg(nil) })
+				result <- supervised(guard, fake, func(_ any, stream grpc.ServerStream) error { return stream.RecvMsg(nil) })
 			})
 		}
 		pass(time.Second)
