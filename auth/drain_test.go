@@ -254,12 +254,30 @@ func TestDrainWaitsForWhatIsOwed(t *testing.T) {
 			guard.Wait()
 		})
 	})
+	t.Run("its authority ends first", func(t *testing.T) {
+		bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+			release := make(chan struct{})
+			guard, _, ended := begin(t, realm, alice, func(any, grpc.ServerStream) error { <-release; return nil }, false)
+			synctest.Wait()
+			drained := drain(guard, t.Context())
+			if err := <-ended; reasonOf(err) != auth.TokenExpired {
+				t.Errorf("it ended with %v, want TOKEN_EXPIRED: it is no use to come back", err)
+			}
+			<-drained
+			close(release)
+			guard.Wait()
+		})
+	})
 	t.Run("its client only listens", func(t *testing.T) {
 		bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
 			release := make(chan struct{})
 			guard, _, ended := begin(t, realm, alice, func(any, grpc.ServerStream) error { <-release; return nil }, true)
 			synctest.Wait()
+			began := time.Now()
 			<-drain(guard, t.Context())
+			if took := time.Since(began); took != 0 {
+				t.Errorf("it ended %v after its turn, want at once", took)
+			}
 			if err := <-ended; reasonOf(err) != auth.Draining {
 				t.Errorf("it ended with %v, want DRAINING", err)
 			}

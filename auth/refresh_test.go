@@ -145,6 +145,31 @@ func TestRefreshExtendsStreams(t *testing.T) {
 	}
 }
 
+// A refresh between a stream's expiry and the look that ends it comes too late.
+func TestRefreshRevivesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+		guard, _ := newFake(t, realm)
+		chains := chainsOf(realm, alice)
+		id := identityOf(alice)
+		id.Expires = time.Now().Add(150 * time.Millisecond)
+		fake := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chains), id), messages: make(chan struct{})}
+		ended := make(chan error, 1)
+		go func() {
+			ended <- supervised(guard, fake, func(_ any, stream grpc.ServerStream) error { return stream.RecvMsg(nil) })
+		}()
+		pass(160 * time.Millisecond)
+		answer, err := guard.SessionServer().Refresh(auth.NewContext(onConnection(t.Context(), chains), identityOf(alice)), &authpb.RefreshRequest{})
+		if err != nil || answer.Streams != 0 {
+			t.Errorf("refreshed %v, %v, want no stream", answer, err)
+		}
+		if err := <-ended; reasonOf(err) != auth.TokenExpired {
+			t.Errorf("it ended with %v, want TOKEN_EXPIRED", err)
+		}
+		close(fake.messages)
+		guard.Wait()
+	})
+}
+
 // The longest session binds however often the token is refreshed.
 func TestRefreshDoesNotOutlastTheLongestSession(t *testing.T) {
 	w := newWorld(t, floods, func(c *auth.Config) { c.MaxSession = 10 * time.Minute })

@@ -18,7 +18,8 @@ type supervisedStream struct {
 	grpc.ServerStream
 	ctx     context.Context
 	state   atomic.Uint64
-	refusal atomic.Pointer[Refusal] // why it ends; set before the bit in state is
+	cutFor  atomic.Pointer[Refusal] // why it has been cut; set before over is
+	partFor atomic.Pointer[Refusal] // why it is leaving, if not cut; set before leaving is
 	cut     chan struct{}           // closed when the stream is cut
 }
 
@@ -43,7 +44,7 @@ func (s *supervisedStream) Context() context.Context { return s.ctx }
 // From here on nothing is handed on or accepted, whether or not the goroutines
 // concerned know it yet. The first reason counts.
 func (s *supervisedStream) end(r *Refusal) bool {
-	s.refusal.CompareAndSwap(nil, r)
+	s.cutFor.CompareAndSwap(nil, r)
 	if s.state.Or(leaving|over)&over != 0 {
 		return false
 	}
@@ -54,14 +55,14 @@ func (s *supervisedStream) end(r *Refusal) bool {
 // leave ends the stream once the handler has dealt with what it has received: at
 // once where it waits for more and holds nothing, otherwise when it comes to that.
 func (s *supervisedStream) leave(r *Refusal) {
-	s.refusal.CompareAndSwap(nil, r)
+	s.partFor.CompareAndSwap(nil, r)
 	s.endIdle(s.state.Or(leaving) | leaving)
 }
 
 // endIdle cuts a stream in that state if it is leaving and owes nothing.
 func (s *supervisedStream) endIdle(state uint64) {
 	if state&leaving != 0 && state&receiving != 0 && state < held {
-		s.end(s.refusal.Load())
+		s.end(s.partFor.Load())
 	}
 }
 
@@ -73,7 +74,15 @@ func (s *supervisedStream) refusalIf(flags uint64) *Refusal {
 	if s.state.Load()&flags == 0 {
 		return nil
 	}
-	return s.refusal.Load()
+	return s.reason()
+}
+
+// reason is why a stream ends that is leaving or has been cut.
+func (s *supervisedStream) reason() *Refusal {
+	if refusal := s.cutFor.Load(); refusal != nil {
+		return refusal
+	}
+	return s.partFor.Load()
 }
 
 // SendMsg reports a message that was under way when the stream was cut as not
@@ -107,7 +116,7 @@ func (s *supervisedStream) RecvMsg(m any) error {
 func (s *supervisedStream) tell() error {
 	s.state.Or(told)
 	s.state.And(^receiving)
-	return s.refusal.Load()
+	return s.reason()
 }
 
 // hold notes that a message has been accepted and not been dealt with.

@@ -19,12 +19,14 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"securechat/auth"
 	"securechat/certs"
 	"securechat/cmd/chatd/internal/files"
 	"securechat/cmd/chatd/internal/sandbox"
+	authpb "securechat/proto/auth/v1"
 	chatpb "securechat/proto/chat"
 )
 
@@ -300,6 +302,33 @@ func TestEveryEndingOfTheProgram(t *testing.T) {
 	}
 	if m, err := bystander.Recv(); err != nil || m.Message != "Acknowledged: here" {
 		t.Errorf("the bystander got %v, %v", m, err)
+	}
+}
+
+// A stream whose token is refreshed on its connection lives on; one on another
+// connection does not.
+func TestARefreshedStreamLivesOn(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	alice := w.citizen("alice", w.roots[0], w.signers[0])
+	soon := time.Now().Add(3 * time.Second).Truncate(time.Second)
+	conn := alice.dial()
+	stays, ends := openPlain(ctx, t, conn, alice.token(soon)), openPlain(ctx, t, alice.dial(), alice.token(soon))
+	later := soon.Add(time.Hour)
+	answer, err := authpb.NewSessionClient(conn).Refresh(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+alice.token(later)), &authpb.RefreshRequest{})
+	if err != nil || answer.Streams != 1 || answer.Expires != later.UTC().Format(time.RFC3339) {
+		t.Fatalf("refreshed %v, %v, want one stream until %v", answer, err, later)
+	}
+	if _, err := ends.Recv(); status.Code(err) != codes.Unauthenticated {
+		t.Errorf("the stream on another connection ended with %v", err)
+	}
+	if err := stays.Send(&chatpb.ChatMessage{Message: "still here"}); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := stays.Recv(); err != nil || m.Message != "Acknowledged: still here" {
+		t.Errorf("after the first expiry: %v, %v", m, err)
 	}
 }
 
