@@ -23,7 +23,7 @@ func (g *Guard) authenticate(ctx context.Context, method string) (context.Contex
 	if err != nil {
 		return nil, err
 	}
-	if g.policy[method].certificateOnly {
+	if (*g.policy.Load())[method].certificateOnly {
 		if err := CheckName(id.User); err != nil {
 			return nil, Refuse(CertificateInvalid, err)
 		}
@@ -40,10 +40,11 @@ func (g *Guard) authenticate(ctx context.Context, method string) (context.Contex
 	if err := g.bound(id, claims); err != nil {
 		return nil, err
 	}
-	if err := revoked(g.config.Certificates.Material().Revocations(), claims); err != nil {
-		return nil, err
+	id = id.with(claims)
+	if refusal := revoked(g.config.Certificates.Material().Revocations(), id); refusal != nil {
+		return nil, refusal
 	}
-	return NewContext(ctx, id.with(claims)), nil
+	return NewContext(ctx, id), nil
 }
 
 // certificate returns the identity that the peer's certificate alone gives. The
@@ -55,7 +56,8 @@ func (g *Guard) certificate(ctx context.Context, now time.Time) (Identity, error
 		return Identity{}, Refusef(CertificateMissing, "the connection has no verified client certificate")
 	}
 	leaf := chains[0][0]
-	if err := g.config.Certificates.Material().Check(chains, now); err != nil {
+	until, err := standing(g.config.Certificates.Material(), chains, now)
+	if err != nil {
 		return Identity{}, refuseCertificate(err)
 	}
 	if err := certs.CheckClient(leaf); err != nil {
@@ -69,7 +71,7 @@ func (g *Guard) certificate(ctx context.Context, now time.Time) (Identity, error
 		User:        name.User,
 		Certificate: name,
 		Thumbprint:  certs.Thumbprint(leaf),
-		Expires:     certs.ValidUntil(chains),
+		Expires:     until,
 		ExpiresBy:   CertificateExpired,
 	}, nil
 }
@@ -154,12 +156,12 @@ func (g *Guard) bound(id Identity, claims *Claims) error {
 	return nil
 }
 
-func revoked(revocations *certs.Revocations, claims *Claims) error {
-	if claims.ID != "" && revocations.Token(claims.ID) {
-		return Refusef(TokenRevoked, "the token %.100q is on the revocations list", claims.ID)
+func revoked(revocations *certs.Revocations, id Identity) *Refusal {
+	if id.TokenID != "" && revocations.Token(id.TokenID) {
+		return Refusef(TokenRevoked, "the token %.100q is on the revocations list", id.TokenID)
 	}
-	if revocations.Subject(claims.Subject, claims.IssuedAt) {
-		return Refusef(TokenRevoked, "the subject %q is on the revocations list", claims.Subject)
+	if revocations.Subject(id.User, id.IssuedAt) {
+		return Refusef(TokenRevoked, "the subject %q is on the revocations list", id.User)
 	}
 	return nil
 }
@@ -173,6 +175,7 @@ func (id Identity) with(claims *Claims) Identity {
 	id.IssuedAt = claims.IssuedAt
 	id.Scopes = claims.Scopes
 	id.Rooms = claims.Rooms
+	id.key = claims.key
 	if claims.Expires.Before(id.Expires) {
 		id.Expires, id.ExpiresBy = claims.Expires, TokenExpired
 	}

@@ -23,11 +23,15 @@
 //		Policy: auth.Policy{"/notes.Notes/Watch": auth.Scopes("notes:read")},
 //	})
 //	srv := grpc.NewServer(append(guard.ServerOptions(), grpc.Creds(certs.ServerCredentials(source)))...)
+//	notespb.RegisterNotesServer(auth.Registrar(srv), service)
+//	err = guard.Covers(srv)
 //
 // Handlers ask FromContext who is calling; their tests put somebody there with
 // NewContext. Stamp writes the caller into each message of a stream. Supervise,
 // which is one of the guard's steps, ends a stream when its caller's authority
-// ends, however long it lives and whatever its handler is doing.
+// ends, however long it lives and whatever its handler is doing. Callers extend
+// it on the same connection through the guard's SessionServer; Sessions, End and
+// Drain are the operator's.
 //
 // # Tokens
 //
@@ -45,7 +49,8 @@
 //
 // # Concurrency
 //
-// Guards, verifiers and key sources may be used concurrently. Guard.Wait returns
+// Guards, verifiers and key sources may be used concurrently. A handler runs on
+// a goroutine of its own, beside that of the interceptors. Guard.Wait returns
 // when the handlers whose streams were cut have left; call it after the server
 // has stopped. Key sources that follow a file or URL are closed with Close.
 package auth

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -53,6 +53,9 @@ type Config struct {
 	// TrustDomain is the only SPIFFE trust domain accepted; empty accepts any
 	// that the roots vouch for.
 	TrustDomain string
+	// MaxSession is how long a stream may live however often its token is
+	// refreshed; 0 sets no bound.
+	MaxSession time.Duration
 	// Now is the clock; by default time.Now.
 	Now func() time.Time
 	// Log has what no caller waits for any more, such as a panic in a handler
@@ -63,10 +66,9 @@ type Config struct {
 // A Guard knows who is calling, whether they may, and for how long. Its steps
 // are interceptors for any gRPC service. A Guard may be used concurrently.
 type Guard struct {
-	config Config
-	policy Policy
-	// handlers are those whose stream has ended before them.
-	handlers sync.WaitGroup
+	config     Config
+	policy     atomic.Pointer[Policy]
+	supervisor *supervisor
 }
 
 // New returns the guard that config describes.
@@ -87,15 +89,22 @@ func New(config Config) (*Guard, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	return &Guard{config: config, policy: maps.Clone(config.Policy)}, nil
+	if config.MaxSession < 0 {
+		return nil, errors.New("auth: Config.MaxSession is negative")
+	}
+	g := &Guard{config: config}
+	g.supervisor = newSupervisor(g)
+	g.SetPolicy(config.Policy)
+	return g, nil
 }
 
 // ServerOptions puts the whole guard in front of a server: authenticate,
 // authorise, supervise, then the steps given, such as Stamp. The server still
-// needs transport credentials (certs.ServerCredentials).
+// needs transport credentials (certs.ServerCredentials). Its Stop and
+// GracefulStop wait for the interceptors (grpc.WaitForHandlers), as Wait needs.
 func (g *Guard) ServerOptions(then ...Interceptor) []grpc.ServerOption {
 	steps := append([]Interceptor{g.Authenticate(), g.Authorise(), g.Supervise()}, then...)
-	return append(Chain(steps...), grpc.UnknownServiceHandler(Unlisted))
+	return append(Chain(steps...), grpc.UnknownServiceHandler(Unlisted), grpc.WaitForHandlers(true))
 }
 
 // Unlisted is a handler for grpc.UnknownServiceHandler. It is there so that
@@ -105,12 +114,19 @@ func Unlisted(any, grpc.ServerStream) error {
 	return Refusef(MethodDenied, "the method is not registered")
 }
 
+// SetPolicy puts another policy in force, for new calls and for live streams.
+func (g *Guard) SetPolicy(policy Policy) {
+	copied := maps.Clone(policy)
+	g.policy.Store(&copied)
+}
+
 // Covers returns an error unless the policy names exactly the methods that are
-// registered on server. Call it after registering and before serving.
+// registered on server. Call it after registering, by way of Registrar, and
+// before serving.
 func (g *Guard) Covers(server interface {
 	GetServiceInfo() map[string]grpc.ServiceInfo
 }) error {
-	return g.policy.Covers(server.GetServiceInfo())
+	return g.policy.Load().Covers(server.GetServiceInfo())
 }
 
 // Authenticate is the step that verifies the caller: peer certificate and
@@ -120,12 +136,14 @@ func (g *Guard) Authenticate() Interceptor { return Check(g.authenticate).Interc
 // Authorise is the step that holds the verified caller against the policy.
 func (g *Guard) Authorise() Interceptor { return Check(g.authorise).Interceptor() }
 
-// Wait returns when every handler whose stream was cut has returned. Call it
-// after the server has stopped.
-func (g *Guard) Wait() { g.handlers.Wait() }
+// Wait returns when every handler of a stream has returned, those whose stream
+// was cut among them, and nothing of the guard runs any more. Call it after the
+// server has stopped: with the guard's ServerOptions, or grpc.WaitForHandlers of
+// your own, no handler begins any more by then.
+func (g *Guard) Wait() { g.supervisor.wait() }
 
 func (g *Guard) authorise(ctx context.Context, method string) (context.Context, error) {
-	rule, listed := g.policy[method]
+	rule, listed := (*g.policy.Load())[method]
 	if !listed {
 		return nil, Refusef(MethodDenied, "the policy has no rule for %.200q", method)
 	}
@@ -133,5 +151,8 @@ func (g *Guard) authorise(ctx context.Context, method string) (context.Context, 
 	if !ok {
 		return nil, errUnverified
 	}
-	return ctx, rule.allow(ctx, id)
+	if refusal := rule.allow(ctx, id); refusal != nil {
+		return nil, refusal
+	}
+	return ctx, nil
 }

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto"
 	"slices"
 	"time"
 
@@ -34,25 +35,33 @@ type Identity struct {
 	Expires time.Time
 	// ExpiresBy says which of the two that is: TokenExpired or CertificateExpired.
 	ExpiresBy Reason
+
+	key crypto.PublicKey // that verified the token
 }
 
 // HasScope says whether the token grants scope.
 func (id Identity) HasScope(scope string) bool { return slices.Contains(id.Scopes, scope) }
 
-type identityKey struct{}
+type authorityKey struct{}
 
 // FromContext returns the caller of the running call, and whether one has been
-// verified. It is what handlers behind a Guard ask.
+// verified. It is what handlers behind a Guard ask. In a stream whose token is
+// refreshed it returns what the latest token gives.
 func FromContext(ctx context.Context) (Identity, bool) {
-	id, ok := ctx.Value(identityKey{}).(*Identity)
+	authority, ok := authorityOf(ctx)
 	if !ok {
 		return Identity{}, false
 	}
-	return *id, true
+	return *authority.identity.Load(), true
 }
 
 // NewContext returns a context in which id is the verified caller. A Guard does
 // this for every call it admits; tests of handlers do it in its place.
 func NewContext(ctx context.Context, id Identity) context.Context {
-	return context.WithValue(ctx, identityKey{}, &id)
+	return context.WithValue(ctx, authorityKey{}, newAuthority(id))
+}
+
+func authorityOf(ctx context.Context) (*authority, bool) {
+	authority, ok := ctx.Value(authorityKey{}).(*authority)
+	return authority, ok
 }

@@ -101,6 +101,18 @@ func (s *KeySet) Has(kid string) bool {
 	return ok
 }
 
+// holds says whether key is the one called kid.
+func (s *KeySet) holds(kid string, key crypto.PublicKey) bool {
+	held, ok := s.keys[kid]
+	if !ok {
+		return false
+	}
+	public, ok := held.Public.(interface{ Equal(crypto.PublicKey) bool })
+	return ok && public.Equal(key)
+}
+
+func (s *KeySet) version() uint64 { return 0 }
+
 // IDs returns the kids of the set, sorted.
 func (s *KeySet) IDs() []string { return slices.Sorted(maps.Keys(s.keys)) }
 

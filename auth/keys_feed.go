@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto"
 	"crypto/x509"
 	"io"
 	"log/slog"
@@ -75,6 +76,7 @@ type keysInForce struct {
 	set      *KeySet // nil until the first success
 	changed  chan struct{}
 	failures uint64
+	replaced uint64 // how often set was
 }
 
 // Has says whether the set in force has a key called kid. It never blocks.
@@ -98,6 +100,17 @@ func (k *keysInForce) Failures() uint64 {
 	return k.failures
 }
 
+func (k *keysInForce) holds(kid string, key crypto.PublicKey) bool {
+	set := k.current()
+	return set != nil && set.holds(kid, key)
+}
+
+func (k *keysInForce) version() uint64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.replaced
+}
+
 func (k *keysInForce) current() *KeySet {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -112,6 +125,7 @@ func (k *keysInForce) replace(set *KeySet) bool {
 		return false
 	}
 	k.set = set
+	k.replaced++
 	close(k.changed)
 	k.changed = make(chan struct{})
 	return true

@@ -92,16 +92,17 @@ func (s *KeyURLSource) Close() error {
 
 // Key returns the key called kid. Where the set in force does not have it, Key
 // waits for one fetch, if one is under way or due, until ctx ends. It refuses
-// with TokenKeyUnknown when a set fetched in good order lacks the key, and with
-// KeysUnavailable when the last fetch failed.
+// with TokenKeyUnknown when a set that was fetched for it lacks the key, and
+// with KeysUnavailable, and when to try again, where the last fetch failed or
+// was too short a time ago for another: the key may be newer than the set.
 func (s *KeyURLSource) Key(ctx context.Context, kid string) (Key, error) {
-	key, fetched, err := s.find(kid)
+	key, fetched, err := s.find(kid, false)
 	if fetched == nil {
 		return key, err
 	}
 	select {
 	case <-fetched:
-		key, _, err = s.find(kid)
+		key, _, err = s.find(kid, true)
 		return key, err
 	case <-s.ended:
 		return Key{}, Refusef(KeysUnavailable, "%s: the key source is closed", s.name)
@@ -111,8 +112,9 @@ func (s *KeyURLSource) Key(ctx context.Context, kid string) (Key, error) {
 }
 
 // find looks the key up in the set in force. Where it is not there and a fetch
-// may bring it, find asks for one, and fetched is closed when that has ended.
-func (s *KeyURLSource) find(kid string) (key Key, fetched <-chan struct{}, err error) {
+// may bring it, find asks for one, and fetched is closed when that has ended. The
+// answer is final when the caller has waited for a fetch.
+func (s *KeyURLSource) find(kid string, waited bool) (key Key, fetched <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.set != nil && s.set.Has(kid) {
@@ -134,6 +136,10 @@ func (s *KeyURLSource) find(kid string) (key Key, fetched <-chan struct{}, err e
 		return Key{}, fetched, Refusef(KeysUnavailable, "%s: key %.100q: the last fetch failed: %w", s.name, kid, s.failure).After(wait)
 	case s.set == nil:
 		return Key{}, fetched, Refusef(KeysUnavailable, "%s: key %.100q: the first fetch has not ended", s.name, kid).After(wait)
+	}
+	if !waited && fetched == nil {
+		rest := max(keyDemandInterval-time.Since(s.last), minKeyRetry)
+		return Key{}, nil, Refusef(KeysUnavailable, "%s: the key set had no key %.100q a moment ago, and is not fetched again so soon", s.name, kid).After(rest)
 	}
 	return Key{}, fetched, Refusef(TokenKeyUnknown, "%s: the key set has no key %.100q", s.name, kid)
 }

@@ -107,7 +107,9 @@ func TestFirstFetchIsWaitedFor(t *testing.T) {
 			callers.Go(func() { wantKey(t, feed, "old") })
 		}
 		callers.Wait()
-		wantNoKey(t, feed, "none", TokenKeyUnknown)
+		if refusal := wantNoKey(t, feed, "none", KeysUnavailable); refusal.Retry <= 0 || refusal.Retry > keyDemandInterval {
+			t.Errorf("retry after %v, want what is left of %v", refusal.Retry, keyDemandInterval)
+		}
 		pass(2 * time.Second)
 		if got := issuer.served(); got != 1 {
 			t.Errorf("%d requests", got)
@@ -161,13 +163,14 @@ func TestSlowIssuer(t *testing.T) {
 func TestUnknownKeysAreRateLimited(t *testing.T) {
 	followed(t, asItIs, func(t *testing.T, issuer *fakeIssuer, feed *KeyURLSource, _ reports) {
 		wantKey(t, feed, "old")
-		flood := func() {
+		flood := func(want Reason) {
 			var callers sync.WaitGroup
 			for range 50 {
 				callers.Go(func() {
 					_, err := feed.Key(t.Context(), rotatedKid)
-					if reason, _ := ReasonOf(err); reason != TokenKeyUnknown {
-						t.Errorf("got %v", err)
+					var refusal *Refusal
+					if !errors.As(err, &refusal) || refusal.Reason != want && refusal.Reason != KeysUnavailable || (refusal.Retry > 0) != (refusal.Reason == KeysUnavailable) {
+						t.Errorf("got %v, want %s", err, want)
 					}
 				})
 			}
@@ -176,9 +179,13 @@ func TestUnknownKeysAreRateLimited(t *testing.T) {
 		for _, test := range []struct {
 			after time.Duration
 			want  int
-		}{{0, 1}, {keyDemandInterval - 1, 1}, {1, 2}, {0, 2}, {keyDemandInterval - 1, 2}, {1, 3}} {
+			says  Reason // final at most when a fetch was waited for
+		}{
+			{0, 1, KeysUnavailable}, {keyDemandInterval - 1, 1, KeysUnavailable}, {1, 2, TokenKeyUnknown},
+			{0, 2, KeysUnavailable}, {keyDemandInterval - 1, 2, KeysUnavailable}, {1, 3, TokenKeyUnknown},
+		} {
 			pass(test.after)
-			flood()
+			flood(test.says)
 			synctest.Wait()
 			if got := issuer.served(); got != test.want {
 				t.Fatalf("%d requests, want %d", got, test.want)
@@ -234,6 +241,7 @@ func TestOutage(t *testing.T) {
 		wantNoKey(t, feed, rotatedKid, KeysUnavailable)
 		issuer.set(func(i *fakeIssuer) { i.status = http.StatusOK })
 		pass(maxKeyRetry)
+		pass(keyDemandInterval) // after which an unknown kid may bring a fetch
 		wantNoKey(t, feed, rotatedKid, TokenKeyUnknown)
 		wantKey(t, feed, "old")
 	})

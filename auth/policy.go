@@ -40,7 +40,8 @@ func (r Rule) And(check func(context.Context, Identity) error) Rule {
 // Covers returns an error unless the policy and the services registered on a
 // server (grpc.Server.GetServiceInfo) name the same methods. Call it before
 // serving: a method without a rule, or a rule without a method, is a slip that
-// should not wait for its first caller.
+// should not wait for its first caller. It cannot see a method that no
+// interceptor sees; Registrar does.
 func (p Policy) Covers(services map[string]grpc.ServiceInfo) error {
 	registered := make(map[string]bool)
 	var problems []string
@@ -66,7 +67,7 @@ func (p Policy) Covers(services map[string]grpc.ServiceInfo) error {
 }
 
 // allow decides by the rule of one method whether id may call it.
-func (r Rule) allow(ctx context.Context, id Identity) error {
+func (r Rule) allow(ctx context.Context, id Identity) *Refusal {
 	for _, scope := range r.scopes {
 		if !id.HasScope(scope) {
 			return Refusef(ScopeMissing, "the token has no scope %s", scope)

@@ -24,6 +24,7 @@ const (
 	TokenAlgorithm   Reason = "TOKEN_ALGORITHM"
 	TokenCritical    Reason = "TOKEN_CRITICAL"
 	TokenKeyUnknown  Reason = "TOKEN_KEY_UNKNOWN"
+	TokenKeyRetired  Reason = "TOKEN_KEY_RETIRED"
 	TokenSignature   Reason = "TOKEN_SIGNATURE"
 	TokenIssuer      Reason = "TOKEN_ISSUER"
 	TokenAudience    Reason = "TOKEN_AUDIENCE"
@@ -34,6 +35,8 @@ const (
 	TokenUnbound     Reason = "TOKEN_UNBOUND"
 	TokenBinding     Reason = "TOKEN_BINDING"
 	TokenRevoked     Reason = "TOKEN_REVOKED"
+
+	SessionExpired Reason = "SESSION_EXPIRED"
 )
 
 // Why a known caller may not (PERMISSION_DENIED).
@@ -41,6 +44,7 @@ const (
 	MethodDenied Reason = "METHOD_DENIED"
 	ScopeMissing Reason = "SCOPE_MISSING"
 	RoomDenied   Reason = "ROOM_DENIED"
+	Expelled     Reason = "EXPELLED"
 )
 
 // HandshakeFailed counts connections that end in the TLS handshake for another
@@ -53,7 +57,9 @@ const (
 	TooManyConnections Reason = "TOO_MANY_CONNECTIONS"
 	MessageTooLarge    Reason = "MESSAGE_TOO_LARGE"
 	MessageInvalid     Reason = "MESSAGE_INVALID"
+	MessageCompressed  Reason = "MESSAGE_COMPRESSED"
 	KeysUnavailable    Reason = "KEYS_UNAVAILABLE"
+	Draining           Reason = "DRAINING"
 	Internal           Reason = "INTERNAL"
 )
 
@@ -78,6 +84,7 @@ var rules = map[Reason]rule{
 	TokenAlgorithm:   {codes.Unauthenticated, "the token's algorithm is not accepted here"},
 	TokenCritical:    {codes.Unauthenticated, "the token has critical header parameters, which are not accepted here"},
 	TokenKeyUnknown:  {codes.Unauthenticated, "the token's key is not one of its issuer's: obtain a new token"},
+	TokenKeyRetired:  {codes.Unauthenticated, "the token's key has been retired: obtain a new token"},
 	TokenSignature:   {codes.Unauthenticated, "the token's signature is not valid"},
 	TokenIssuer:      {codes.Unauthenticated, "the token's issuer is not accepted here"},
 	TokenAudience:    {codes.Unauthenticated, "the token is meant for another audience"},
@@ -89,17 +96,23 @@ var rules = map[Reason]rule{
 	TokenBinding:     {codes.Unauthenticated, "the token belongs to another certificate: use the pair that was issued together"},
 	TokenRevoked:     {codes.Unauthenticated, "the token is revoked: obtain a new one"},
 
+	SessionExpired: {codes.Unauthenticated, "the stream has lived as long as streams may here: open another"},
+
 	MethodDenied: {codes.PermissionDenied, "this method is not open to you"},
 	ScopeMissing: {codes.PermissionDenied, "the token lacks a scope that this method needs"},
 	RoomDenied:   {codes.PermissionDenied, "this room is not open to you"},
 
 	HandshakeFailed: {codes.Unauthenticated, "the TLS handshake failed"},
 
+	Expelled: {codes.PermissionDenied, "you have been removed from here"},
+
 	TooManyStreams:     {codes.ResourceExhausted, "too many streams are open under this identity: close one first"},
 	TooManyConnections: {codes.ResourceExhausted, "too many connections are open under this identity: use one connection for many streams"},
 	MessageTooLarge:    {codes.ResourceExhausted, "the message is larger than is accepted here: send a smaller one"},
+	MessageCompressed:  {codes.Unimplemented, "compressed messages are not accepted here: send them as they are"},
 	MessageInvalid:     {codes.InvalidArgument, "the message is not a well-formed protobuf message of valid UTF-8 with an id of at most 64 bytes"},
 	KeysUnavailable:    {codes.Unavailable, "the token's keys cannot be had just now: try again"},
+	Draining:           {codes.Unavailable, "the server is going down: connect again"},
 	Internal:           {codes.Internal, "the server failed; its log has the cause"},
 }
 

@@ -1,15 +1,22 @@
 package auth_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
-	"sync/atomic"
+	"runtime"
+	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"securechat/auth"
 	"securechat/auth/authtest"
@@ -17,179 +24,378 @@ import (
 	chatpb "securechat/proto/chat"
 )
 
-// swapped is a source whose material a test replaces.
-type swapped struct {
-	current atomic.Pointer[certs.Material]
-}
-
-func (s *swapped) set(m *certs.Material)     { s.current.Store(m) }
-func (s *swapped) Material() *certs.Material { return s.current.Load() }
-
-// clock is a clock that a test sets.
-type clock struct{ at atomic.Pointer[time.Time] }
-
-func (c *clock) set(at time.Time) { c.at.Store(&at) }
-func (c *clock) now() time.Time   { return *c.at.Load() }
-
-// handlerFunc is a chat service of one function.
-type handlerFunc struct {
-	chatpb.UnimplementedChatServer
-	handle func(chatpb.Chat_ChatStreamServer) error
-}
-
-func (h handlerFunc) ChatStream(stream chatpb.Chat_ChatStreamServer) error { return h.handle(stream) }
-
-// serveHandler puts a guard in front of handle. It returns the guard too, to
-// wait for handlers that were cut.
-func serveHandler(t *testing.T, realm *authtest.Realm, config auth.Config, handle func(chatpb.Chat_ChatStreamServer) error) string {
-	t.Helper()
-	config.Certificates, config.Tokens = realm.Server(), realm.Verifier()
-	config.Policy = auth.Policy{chatStream: auth.Rule{}}
-	if config.Log == nil {
-		config.Log = slog.New(slog.DiscardHandler)
-	}
-	guard, err := auth.New(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv := grpc.NewServer(append(guard.ServerOptions(), grpc.Creds(certs.ServerCredentials(realm.Server())))...)
-	chatpb.RegisterChatServer(srv, handlerFunc{handle: handle})
-	t.Cleanup(guard.Wait)
-	return realm.Serve(srv)
-}
-
-// shortly is a guard's clock by which a token of an hour has 300 ms left.
-func shortly() func() time.Time {
-	ahead := time.Hour - 300*time.Millisecond
-	return func() time.Time { return time.Now().Add(ahead) }
-}
-
-// An expired authority ends the stream whatever its handler is doing, and what
-// the handler does afterwards goes nowhere.
-func TestExpiryEndsTheStream(t *testing.T) {
-	for name, handle := range map[string]func(chatpb.Chat_ChatStreamServer, chan<- error) error{
-		"while it waits for a message": func(stream chatpb.Chat_ChatStreamServer, after chan<- error) error {
-			_, err := stream.Recv()
-			after <- err
-			return err
-		},
-		"while it listens to nobody": func(stream chatpb.Chat_ChatStreamServer, after chan<- error) error {
-			<-stream.Context().Done()
-			after <- stream.Send(&chatpb.ChatMessage{Message: "late"})
-			return nil
-		},
-		"while the client does not read": func(stream chatpb.Chat_ChatStreamServer, after chan<- error) error {
-			for {
-				if err := stream.Send(&chatpb.ChatMessage{Message: string(make([]byte, 64<<10))}); err != nil {
-					after <- err
-					return err
-				}
-			}
-		},
+// What an authority rests on is looked at once more when the stream begins: it
+// may have changed since it was authenticated.
+func TestStreamsDoNotBeginOnAnEndedAuthority(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	alice := realm.User("alice")
+	for name, test := range map[string]struct {
+		reason auth.Reason
+		spoil  func(*auth.Identity, *swapped, *auth.Guard)
+	}{
+		"expired":       {auth.TokenExpired, func(id *auth.Identity, _ *swapped, _ *auth.Guard) { id.Expires = time.Now() }},
+		"revoked":       {auth.TokenRevoked, func(_ *auth.Identity, s *swapped, _ *auth.Guard) { s.revoke(t, revocations(t, "subject alice")) }},
+		"policy":        {auth.MethodDenied, func(_ *auth.Identity, _ *swapped, g *auth.Guard) { g.SetPolicy(nil) }},
+		"needs a token": {auth.TokenMissing, func(id *auth.Identity, _ *swapped, _ *auth.Guard) { id.Issuer = "" }},
+		"its check panics": {auth.Internal, func(_ *auth.Identity, _ *swapped, g *auth.Guard) {
+			g.SetPolicy(auth.Policy{chatStream: auth.Rule{}.And(func(context.Context, auth.Identity) error { panic("boom") })})
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			realm := authtest.NewRealm(t)
-			after := make(chan error, 1)
-			address := serveHandler(t, realm, auth.Config{Now: shortly()}, func(stream chatpb.Chat_ChatStreamServer) error {
-				return handle(stream, after)
-			})
-			stream, err := chatpb.NewChatClient(realm.User("alice").Dial(address)).ChatStream(patience(t))
-			if err != nil {
-				t.Fatal(err)
+			guard, source := newFake(t, realm)
+			id := identityOf(alice)
+			test.spoil(&id, source, guard)
+			stream := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chainsOf(realm, alice)), id)}
+			reached := false
+			err := supervised(guard, stream, func(any, grpc.ServerStream) error { reached = true; return nil })
+			guard.Wait()
+			if reached || reasonOf(err) != test.reason {
+				t.Errorf("handler reached %v, error %v, want %s", reached, err, test.reason)
 			}
-			if err := <-after; err == nil {
-				t.Error("the handler could go on after the cut")
-			}
-			for err == nil {
-				var m *chatpb.ChatMessage
-				if m, err = stream.Recv(); err == nil && m.Message == "late" {
-					t.Fatal("what the handler sent after the cut arrived")
-				}
-			}
-			wantRefusal(t, err, codes.Unauthenticated, auth.TokenExpired)
 		})
 	}
 }
 
-// The certificate's end counts as the token's does, and says so.
-func TestTheEarlierExpiryCounts(t *testing.T) {
+// Whatever a handler does when its authority ends, the stream ends then, and what
+// the handler does afterwards reaches neither the transport nor the handler.
+func TestNothingPassesAfterTheCut(t *testing.T) {
+	for name, busy := range map[string]func(*fakeStream, grpc.ServerStream){
+		"it waits for a message":  func(_ *fakeStream, s grpc.ServerStream) { _ = s.RecvMsg(nil) },
+		"a message is being sent": func(_ *fakeStream, s grpc.ServerStream) { _ = s.SendMsg(nil) },
+		"it does something else":  func(f *fakeStream, _ grpc.ServerStream) { <-f.sending },
+		"it sends whatever it is told": func(f *fakeStream, s grpc.ServerStream) {
+			for s.SendMsg(nil) == nil {
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+				guard, _ := newFake(t, realm)
+				id := identityOf(alice)
+				id.Expires = time.Now().Add(10*time.Second + 30*time.Millisecond)
+				fake := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chainsOf(realm, alice)), id), messages: make(chan struct{}), sending: make(chan struct{})}
+				release, left := make(chan struct{}), make(chan struct{})
+				var after []error
+				began := time.Now()
+				err := supervised(guard, fake, func(_ any, stream grpc.ServerStream) error {
+					defer close(left)
+					busy(fake, stream)
+					<-release
+					received, sent := fake.received.Load(), fake.sent.Load()
+					after = []error{stream.SendMsg(nil), stream.RecvMsg(nil)}
+					if fake.received.Load() != received || fake.sent.Load() != sent {
+						t.Error("the transport was used after the cut")
+					}
+					return nil
+				})
+				if late := time.Since(began) - (10*time.Second + 30*time.Millisecond); late < 0 || late > 100*time.Millisecond {
+					t.Errorf("it ended %v after its expiry, want 100 ms at most", late)
+				}
+				if reasonOf(err) != auth.TokenExpired {
+					t.Fatalf("it ended with %v, want TOKEN_EXPIRED", err)
+				}
+				close(release)
+				close(fake.sending)
+				close(fake.messages)
+				<-left
+				for _, err := range after {
+					if reasonOf(err) != auth.TokenExpired {
+						t.Errorf("after the cut the handler got %v, want TOKEN_EXPIRED", err)
+					}
+				}
+				guard.Wait()
+			})
+		})
+	}
+}
+
+// A message that the transport hands over when the stream has been cut does not
+// reach the handler, and one whose sending ends then is not known to be sent.
+func TestMessagesThatMeetTheCut(t *testing.T) {
+	for name, use := range map[string]func(grpc.ServerStream) error{
+		"received": func(s grpc.ServerStream) error { return s.RecvMsg(nil) },
+		"sent":     func(s grpc.ServerStream) error { return s.SendMsg(nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+				guard, _ := newFake(t, realm)
+				fake := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chainsOf(realm, alice)), identityOf(alice)), messages: make(chan struct{}), sending: make(chan struct{})}
+				got := make(chan error, 1)
+				ended := make(chan error, 1)
+				go func() {
+					ended <- supervised(guard, fake, func(_ any, stream grpc.ServerStream) error {
+						got <- use(stream)
+						return nil
+					})
+				}()
+				synctest.Wait()
+				if !guard.End(guard.Sessions()[0].ID) {
+					t.Fatal("there was no session to end")
+				}
+				if err := <-ended; reasonOf(err) != auth.Expelled {
+					t.Errorf("the stream ended with %v, want EXPELLED", err)
+				}
+				select {
+				case fake.messages <- struct{}{}:
+				case fake.sending <- struct{}{}:
+				}
+				if err := <-got; reasonOf(err) != auth.Expelled {
+					t.Errorf("the handler got %v, want EXPELLED", err)
+				}
+				guard.Wait()
+			})
+		})
+	}
+}
+
+// However a handler ends, its stream does; a panic reaches the goroutine of the
+// interceptors, where recovery is.
+func TestHandlersThatEndOtherwise(t *testing.T) {
 	realm := authtest.NewRealm(t)
 	alice := realm.User("alice")
-	issued, err := realm.CA.IssueUser("alice", certs.IssueOptions{Lifetime: 30 * time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if alice.Certificates, err = issued.Material(realm.CA.Certificate()); err != nil {
-		t.Fatal(err)
-	}
-	alice.Token = alice.Mint()
-	ahead := time.Until(issued.Certificate().NotAfter) - 300*time.Millisecond
-	config := auth.Config{Now: func() time.Time { return time.Now().Add(ahead) }}
-	address := serveHandler(t, realm, config, func(stream chatpb.Chat_ChatStreamServer) error {
-		_, err := stream.Recv()
-		return err
-	})
-	stream, err := chatpb.NewChatClient(alice.Dial(address)).ChatStream(patience(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = stream.Recv()
-	wantRefusal(t, err, codes.Unauthenticated, auth.CertificateExpired)
-}
-
-// A handler that ignores the end of its stream reaches the transport no more,
-// and is waited for.
-func TestHandlersThatOutliveTheirStream(t *testing.T) {
-	realm := authtest.NewRealm(t)
-	id := auth.Identity{User: "alice", Expires: time.Now(), ExpiresBy: auth.TokenExpired}
-	guard, err := auth.New(auth.Config{Certificates: realm.Server(), Tokens: realm.Verifier()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	release := make(chan struct{})
-	var left atomic.Bool
-	stream := &idleStream{ctx: auth.NewContext(t.Context(), id)}
-	err = guard.Supervise().Stream(nil, stream, &grpc.StreamServerInfo{}, func(_ any, stream grpc.ServerStream) error {
-		<-release
-		for name, err := range map[string]error{"SendMsg": stream.SendMsg(nil), "RecvMsg": stream.RecvMsg(nil)} {
-			if reasonOf(err) != auth.TokenExpired {
-				t.Errorf("%s after the cut: %v, want TOKEN_EXPIRED", name, err)
+	begin := func(t *testing.T, handler grpc.StreamHandler) (err error) {
+		guard, _ := newFake(t, realm)
+		defer guard.Wait()
+		defer func() {
+			if panicked, ok := recover().(*auth.HandlerPanic); ok {
+				err = panicked
 			}
+		}()
+		return supervised(guard, &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chainsOf(realm, alice)), identityOf(alice))}, handler)
+	}
+	t.Run("runtime.Goexit", func(t *testing.T) {
+		err := begin(t, func(any, grpc.ServerStream) error { runtime.Goexit(); return nil })
+		if reasonOf(err) != auth.Internal {
+			t.Errorf("got %v, want INTERNAL", err)
 		}
-		left.Store(true)
-		return nil
 	})
-	if reason, _ := auth.ReasonOf(err); reason != auth.TokenExpired {
-		t.Fatalf("got %v, want TOKEN_EXPIRED", err)
-	}
-	close(release)
-	guard.Wait()
-	if !left.Load() {
-		t.Error("Wait returned before the handler did")
-	}
-	if n := stream.used.Load(); n != 0 {
-		t.Errorf("the transport was used %d times after the cut", n)
-	}
-}
-
-// A panic reaches the goroutine of the interceptors, where recovery is.
-func TestPanicIsPassedOn(t *testing.T) {
-	realm := authtest.NewRealm(t)
-	guard, err := auth.New(auth.Config{Certificates: realm.Server(), Tokens: realm.Verifier()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer guard.Wait()
-	defer func() {
-		panicked, ok := recover().(*auth.HandlerPanic)
-		if !ok || panicked.Value != "boom" || len(panicked.Stack) == 0 {
+	t.Run("panic", func(t *testing.T) {
+		var panicked *auth.HandlerPanic
+		if err := begin(t, func(any, grpc.ServerStream) error { panic("boom") }); !errors.As(err, &panicked) || panicked.Value != "boom" || len(panicked.Stack) == 0 {
 			t.Errorf("recovered %v, want the handler's panic with its stack", panicked)
 		}
+	})
+	t.Run("with an error of its own", func(t *testing.T) {
+		want := status.Error(codes.Aborted, "its own")
+		if err := begin(t, func(any, grpc.ServerStream) error { return want }); err != want {
+			t.Errorf("got %v, want the handler's", err)
+		}
+	})
+}
+
+// A panic that nobody waits for is logged, once.
+func TestPanicAfterTheCutIsLogged(t *testing.T) {
+	bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+		var log bytes.Buffer
+		guard, _ := newFake(t, realm, func(c *auth.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+		id := identityOf(alice)
+		id.Expires = time.Now().Add(time.Second)
+		release := make(chan struct{})
+		err := supervised(guard, &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chainsOf(realm, alice)), id)}, func(any, grpc.ServerStream) error {
+			<-release
+			panic("boom")
+		})
+		if reasonOf(err) != auth.TokenExpired {
+			t.Errorf("got %v, want TOKEN_EXPIRED", err)
+		}
+		close(release)
+		guard.Wait()
+		if n := strings.Count(log.String(), "boom"); n == 0 || strings.Count(log.String(), "\n") != 1 {
+			t.Errorf("logged %q, want the panic once", log.String())
+		}
+	})
+}
+
+// A unary call that is overtaken by its expiry is refused with that, whether its
+// handler heeds its context or not, and another end of its context is its own.
+func TestUnaryCallsPastTheirAuthority(t *testing.T) {
+	call := func(t *testing.T, realm *authtest.Realm, alice *authtest.User, life time.Duration, handler grpc.UnaryHandler) error {
+		guard, _ := newFake(t, realm)
+		id := identityOf(alice)
+		id.Expires = time.Now().Add(life)
+		_, err := guard.Supervise().Unary(auth.NewContext(t.Context(), id), nil, &grpc.UnaryServerInfo{FullMethod: chatStream}, handler)
+		return err
+	}
+	for name, test := range map[string]struct {
+		life    time.Duration
+		handler grpc.UnaryHandler
+		want    auth.Reason
+	}{
+		"expired before": {-time.Second, func(context.Context, any) (any, error) { return "late", nil }, auth.TokenExpired},
+		"heeds its context": {time.Second, func(ctx context.Context, _ any) (any, error) {
+			<-ctx.Done()
+			return nil, status.FromContextError(ctx.Err()).Err()
+		}, auth.TokenExpired},
+		"heeds nothing":   {time.Second, func(context.Context, any) (any, error) { <-time.After(time.Minute); return "late", nil }, auth.TokenExpired},
+		"fails by itself": {time.Second, func(context.Context, any) (any, error) { return nil, auth.Refusef(auth.RoomDenied, "x") }, auth.RoomDenied},
+		"in time":         {time.Second, func(context.Context, any) (any, error) { return "answer", nil }, ""},
+		"deadline of its own": {time.Minute, func(ctx context.Context, _ any) (any, error) {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+				if err := call(t, realm, alice, test.life, test.handler); reasonOf(err) != test.want {
+					t.Errorf("got %v, want %q", err, test.want)
+				}
+			})
+		})
+	}
+}
+
+// The longest session binds however often the token is refreshed, by elapsed time.
+func TestLongestSession(t *testing.T) {
+	bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+		guard, _ := newFake(t, realm, func(c *auth.Config) { c.MaxSession = 10 * time.Minute })
+		fake := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chainsOf(realm, alice)), identityOf(alice)), messages: make(chan struct{})}
+		began := time.Now()
+		err := supervised(guard, fake, func(_ any, stream grpc.ServerStream) error { return stream.RecvMsg(nil) })
+		if lived := time.Since(began); lived < 10*time.Minute || lived > 10*time.Minute+100*time.Millisecond {
+			t.Errorf("it lived %v, want 10 minutes", lived)
+		}
+		if reasonOf(err) != auth.SessionExpired {
+			t.Errorf("got %v, want SESSION_EXPIRED", err)
+		}
+		close(fake.messages)
+		guard.Wait()
+	})
+}
+
+// An expiry is a time of the wall clock: setting it an hour ahead ends what has
+// expired by then, and nothing else; setting it back lets live what has not,
+// certificates included that are not valid yet by it.
+func TestClocksThatJump(t *testing.T) {
+	bubble(t, func(t *testing.T, realm *authtest.Realm, _ *authtest.User) {
+		short, long := realm.User("short"), realm.User("long")
+		clock := &clock{}
+		guard, source := newFake(t, realm, func(c *auth.Config) { c.Now = clock.now })
+		release := make(chan struct{})
+		var running sync.WaitGroup
+		ended := make(map[*authtest.User]chan error)
+		for user, life := range map[*authtest.User]time.Duration{short: 30 * time.Minute, long: 3 * time.Hour} {
+			id := identityOf(user)
+			id.Expires = time.Now().Add(life)
+			fake := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chainsOf(realm, user)), id), messages: release}
+			result := make(chan error, 1)
+			ended[user] = result
+			running.Go(func() {
+				result <- supervised(guard, fake, func(_ any, stream grpc.ServerStream) error { return stream.RecvMsg(nil) })
+			})
+		}
+		pass(time.Second)
+		clock.set(time.Now().Add(-time.Hour))
+		source.revoke(t, revocations(t, "subject nobody")) // everything is held against this anew
+		pass(time.Second)
+		if live := len(guard.Sessions()); live != 2 {
+			t.Errorf("%d streams live after the clock was set an hour back, want 2", live)
+		}
+		clock.set(time.Now().Add(time.Hour))
+		pass(time.Second)
+		if err := <-ended[short]; reasonOf(err) != auth.TokenExpired {
+			t.Errorf("past its expiry: %v, want TOKEN_EXPIRED", err)
+		}
+		if live := guard.Sessions(); len(live) != 1 || live[0].User != "long" {
+			t.Errorf("live are %v, want long alone", live)
+		}
+		close(release)
+		running.Wait()
+		guard.Wait()
+	})
+}
+
+// bubble runs a test in a synctest bubble, with a realm of the bubble's time.
+func bubble(t *testing.T, test func(*testing.T, *authtest.Realm, *authtest.User)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		realm := authtest.NewRealm(t)
+		test(t, realm, realm.User("alice"))
+	})
+}
+
+// pass lets time go by in a synctest bubble, where that takes none.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// When one of two chains does not lead to a root of today any more, the stream
+// ends with the other, although that ends earlier than the one it began with.
+func TestTheChainThatStandsCounts(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	alice := realm.User("alice")
+	second, err := certs.NewCA(certs.CAOptions{Name: "second", TrustDomain: authtest.TrustDomain, Lifetime: 20 * time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	clock := &clock{}
+	guard, source := newFake(t, realm, func(c *auth.Config) { c.Now = clock.now })
+	both := append(source.Material().Roots(), second.Certificate())
+	source.replace(t, both, nil)
+	chains := append(chainsOf(realm, alice), chainsOf(realm, alice)[0][:1:1])
+	chains[1] = append(chains[1], second.Certificate())
+	fake := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chains), identityOf(alice)), messages: make(chan struct{})}
+	ended := make(chan error, 1)
+	go func() {
+		ended <- supervised(guard, fake, func(_ any, stream grpc.ServerStream) error { return stream.RecvMsg(nil) })
 	}()
-	id := auth.Identity{User: "alice", Expires: time.Now().Add(time.Hour)}
-	stream := &idleStream{ctx: auth.NewContext(t.Context(), id)}
-	err = guard.Supervise().Stream(nil, stream, &grpc.StreamServerInfo{}, func(any, grpc.ServerStream) error { panic("boom") })
-	t.Errorf("returned %v, want a panic", err)
+	w := &world{t: t, guard: guard}
+	w.wantUsers("alice")
+	source.replace(t, both[1:], nil)
+	for ctx := patience(t); guard.Sessions()[0].Expires.After(second.Certificate().NotAfter); runtime.Gosched() {
+		if ctx.Err() != nil {
+			t.Fatal("the stream still ends with a chain that does not stand")
+		}
+	}
+	clock.set(second.Certificate().NotAfter.Add(time.Second))
+	if err := <-ended; reasonOf(err) != auth.CertificateExpired {
+		t.Errorf("got %v, want CERTIFICATE_EXPIRED", err)
+	}
+	close(fake.messages)
+	guard.Wait()
+}
+
+// A stream without a token, such as a health probe's, ends with its certificate,
+// and when the policy asks for a token.
+func TestStreamsOfCertificatesAlone(t *testing.T) {
+	for name, test := range map[string]struct {
+		reason  auth.Reason
+		happens func(*testing.T, *swapped, *auth.Guard, *authtest.User)
+	}{
+		"certificate revoked": {auth.CertificateRevoked, func(t *testing.T, s *swapped, _ *auth.Guard, alice *authtest.User) {
+			s.revoke(t, revocations(t, fmt.Sprintf("certificate %x", certs.Thumbprint(alice.Leaf()))))
+		}},
+		"not listed any more": {auth.MethodDenied, func(_ *testing.T, _ *swapped, g *auth.Guard, _ *authtest.User) { g.SetPolicy(nil) }},
+		"a token is wanted": {auth.TokenMissing, func(_ *testing.T, _ *swapped, g *auth.Guard, _ *authtest.User) {
+			g.SetPolicy(auth.Policy{chatStream: auth.Rule{}})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+				guard, source := newFake(t, realm, func(c *auth.Config) { c.Policy = auth.Policy{chatStream: auth.CertificateOnly()} })
+				id := auth.Identity{User: "alice", Expires: time.Now().Add(time.Hour), ExpiresBy: auth.CertificateExpired}
+				fake := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chainsOf(realm, alice)), id), messages: make(chan struct{})}
+				ended := make(chan error, 1)
+				go func() {
+					ended <- supervised(guard, fake, func(_ any, stream grpc.ServerStream) error { return stream.RecvMsg(nil) })
+				}()
+				pass(time.Second)
+				source.revoke(t, revocations(t, "subject alice")) // tokens only
+				pass(time.Second)
+				if len(guard.Sessions()) != 1 {
+					t.Fatal("a stream without a token ended with the tokens of its user")
+				}
+				test.happens(t, source, guard, alice)
+				if err := <-ended; reasonOf(err) != test.reason {
+					t.Errorf("got %v, want %s", err, test.reason)
+				}
+				close(fake.messages)
+				guard.Wait()
+			})
+		})
+	}
 }
 
 // Steps that need an identity refuse to work without one.
@@ -202,7 +408,7 @@ func TestStepsFailClosedWithoutIdentity(t *testing.T) {
 	stamp := auth.Stamp(func(*chatpb.ChatMessage, auth.Identity) {})
 	for name, step := range map[string]auth.Interceptor{"authorise": guard.Authorise(), "supervise": guard.Supervise(), "stamp": stamp} {
 		reached := false
-		err := step.Stream(nil, &idleStream{ctx: t.Context()}, &grpc.StreamServerInfo{FullMethod: chatStream}, func(any, grpc.ServerStream) error {
+		err := step.Stream(nil, &fakeStream{ctx: t.Context()}, &grpc.StreamServerInfo{FullMethod: chatStream}, func(any, grpc.ServerStream) error {
 			reached = true
 			return nil
 		})
@@ -224,21 +430,15 @@ func reasonOf(err error) auth.Reason {
 	return reason
 }
 
-// idleStream is a stream on which nothing happens.
-type idleStream struct {
-	grpc.ServerStream
-	ctx  context.Context
-	used atomic.Int64 // how often the transport was asked for something
-}
-
-func (s *idleStream) Context() context.Context { return s.ctx }
-
-func (s *idleStream) RecvMsg(any) error {
-	s.used.Add(1)
-	return io.EOF
-}
-
-func (s *idleStream) SendMsg(any) error {
-	s.used.Add(1)
-	return nil
+// A method that would pass no interceptor is not registered.
+func TestRegistrarRefusesWhatPassesNoInterceptor(t *testing.T) {
+	desc := grpc.ServiceDesc{ServiceName: "notes.Notes", HandlerType: (*any)(nil), Streams: []grpc.StreamDesc{
+		{StreamName: "Watch", Handler: func(any, grpc.ServerStream) error { return io.EOF }},
+	}}
+	defer func() {
+		if said := fmt.Sprint(recover()); !strings.Contains(said, "/notes.Notes/Watch") {
+			t.Errorf("it said %q, want a panic that names the method", said)
+		}
+	}()
+	auth.Registrar(grpc.NewServer()).RegisterService(&desc, struct{}{})
 }

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"crypto"
 	"errors"
 	"fmt"
 	"slices"
@@ -144,7 +145,7 @@ func (v *Verifier) Verify(ctx context.Context, compact string) (*Claims, error) 
 	if err != nil {
 		return nil, err
 	}
-	claims.Issuer, claims.KeyID = issuer.Name, header.keyID
+	claims.Issuer, claims.KeyID, claims.key = issuer.Name, header.keyID, key.Public
 	if err := v.checkClaims(claims, issuer); err != nil {
 		return nil, err
 	}
@@ -214,4 +215,33 @@ func (v *Verifier) checkTimes(claims *Claims) error {
 		return Refusef(TokenLifetime, "the token lives for %v, more than %v", lifetime, v.maxLifetime)
 	}
 	return nil
+}
+
+// holds says whether key is still the one called kid of the issuer's set. It
+// never blocks. Of a KeySource that is neither a *KeySet nor a KeyFeed of this
+// package it cannot be known, and counts as so.
+func (v *Verifier) holds(issuer, kid string, key crypto.PublicKey) bool {
+	configured, ok := v.issuers[issuer]
+	if !ok {
+		return false
+	}
+	keys, ok := configured.Keys.(keysHeld)
+	return !ok || keys.holds(kid, key)
+}
+
+// version changes whenever a key set has.
+func (v *Verifier) version() uint64 {
+	var sum uint64
+	for _, issuer := range v.issuers {
+		if keys, ok := issuer.Keys.(keysHeld); ok {
+			sum += keys.version()
+		}
+	}
+	return sum
+}
+
+// keysHeld are key sources that know what they hold without fetching.
+type keysHeld interface {
+	holds(kid string, key crypto.PublicKey) bool
+	version() uint64
 }

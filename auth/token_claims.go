@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"crypto"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,6 +40,8 @@ type Claims struct {
 	// Bound says whether the token has a cnf claim. A bound token always has a
 	// Confirmation: a cnf that binds to anything else is refused.
 	Bound bool
+
+	key crypto.PublicKey // that verified the signature
 }
 
 func readPayload(data []byte) (jsonObject, error) {

@@ -64,6 +64,7 @@ func TestVerifiedClaims(t *testing.T) {
 		IssuedAt: testNow.Add(-time.Minute), NotBefore: testNow.Add(-time.Second), Expires: testNow.Add(time.Minute),
 		Scopes: []string{"chat:read", "chat:write"}, Rooms: []string{"team-*", "lobby"},
 		Confirmation: &confirmation, Bound: true,
+		key: signer.Key().Public,
 	}
 	if got := wantAccepted(t, verifier, token); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)

@@ -141,8 +141,12 @@ func TestSpansUnsampled(t *testing.T) {
 	must(t, stream.Send(patient(t), "x"))
 	_, err := stream.Receive(patient(t))
 	must(t, err)
-	if n := len(here.spans.GetSpans()) + len(there.spans.GetSpans()); n != 0 {
-		t.Errorf("got %d spans, want none", n)
+	if n := len(here.spans.GetSpans()); n != 0 {
+		t.Errorf("got %d spans here, want none", n)
+	}
+	// The server sees every stream's opening, as a trace of its own here.
+	if all, connects := there.spans.GetSpans(), there.named("connect"); len(all) != 1 || len(connects) != 1 || connects[0].Parent.IsValid() {
+		t.Errorf("got %+v at the server, want its own connect alone", all)
 	}
 }
 

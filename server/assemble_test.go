@@ -172,9 +172,11 @@ func (l lingering) ChatStream(chatpb.Chat_ChatStreamServer) error {
 func TestShutdownWaitsForHandlersThatWereCut(t *testing.T) {
 	realm := authtest.NewRealm(t)
 	release, left := make(chan struct{}), &atomic.Bool{}
-	ahead := func() time.Time { return time.Now().Add(time.Hour - 200*time.Millisecond) }
+	expires := time.Now().Add(time.Hour).Truncate(time.Second)
+	ahead := time.Until(expires) - 300*time.Millisecond
 	s, err := assemble(Config{
-		Certificates: realm.Server(), Tokens: realm.Verifier(), Log: slog.New(slog.DiscardHandler), Now: ahead,
+		Certificates: realm.Server(), Tokens: realm.Verifier(), Log: slog.New(slog.DiscardHandler),
+		Now: func() time.Time { return time.Now().Add(ahead) },
 	}, lingering{release: release, left: left})
 	if err != nil {
 		t.Fatal(err)
@@ -185,7 +187,8 @@ func TestShutdownWaitsForHandlersThatWereCut(t *testing.T) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(listener) }()
-	stream, err := chatpb.NewChatClient(realm.User("alice").Dial(listener.Addr().String())).ChatStream(t.Context())
+	alice := realm.User("alice", func(c *auth.MintClaims) { c.Expires = expires })
+	stream, err := chatpb.NewChatClient(alice.Dial(listener.Addr().String())).ChatStream(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ func (s *Server) chain() []auth.Interceptor {
 	return []auth.Interceptor{
 		s.observe(),            // access log, metrics, the connect span: refusals show too
 		recovery(),             // a panic ends its own call, as INTERNAL
+		uncompressed(),         // a compressed message is refused: it may be a bomb
 		s.frames(),             // messages that cannot be read are refused with a reason
 		s.guard.Authenticate(), // certificate + token: who calls
 		s.name(),               // the log and the connect span learn the user
@@ -27,6 +28,7 @@ func (s *Server) chain() []auth.Interceptor {
 func policy() auth.Policy {
 	return auth.Policy{
 		chatpb.Chat_ChatStream_FullMethodName: auth.Rule{}.And(echoOnly),
+		auth.RefreshMethod:                    auth.Rule{},
 		// A prober has a certificate and no token.
 		"/grpc.health.v1.Health/Check": auth.CertificateOnly(),
 		"/grpc.health.v1.Health/List":  auth.CertificateOnly(),

@@ -154,8 +154,12 @@ func (g *gate) refused(raw net.Conn, reason auth.Reason, err error) {
 	if !say {
 		return
 	}
-	g.server.config.Log.Warn("refused", slog.String("method", "handshake"), slog.String("peer", raw.RemoteAddr().String()),
-		slog.String("reason", string(reason)), slog.String("cause", bounded(err.Error())), slog.Int("more", more))
+	attributes := []any{slog.String("method", "handshake"), slog.String("peer", raw.RemoteAddr().String()),
+		slog.String("reason", string(reason)), slog.String("cause", bounded(err.Error()))}
+	if more > 0 {
+		attributes = append(attributes, slog.Int("more", more))
+	}
+	g.server.config.Log.Warn("refused", attributes...)
 }
 
 // addressOf is what a peer is known by before it has an identity: its IP

@@ -40,6 +40,21 @@ func (s *Server) frames() auth.Interceptor {
 	}
 }
 
+// uncompressed refuses calls whose messages are compressed. grpc-go accepts
+// every compressor that is linked into a program, for whatever purpose.
+func uncompressed() auth.Interceptor {
+	return auth.Check(func(ctx context.Context, _ string) (context.Context, error) {
+		stream, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ RecvCompress() string })
+		if !ok {
+			return nil, auth.Refusef(auth.Internal, "grpc-go does not say how messages are compressed")
+		}
+		if name := stream.RecvCompress(); name != "" && name != encoding.Identity {
+			return nil, auth.Refusef(auth.MessageCompressed, "grpc-encoding is %.40q", name)
+		}
+		return ctx, nil
+	}).Interceptor()
+}
+
 // A frame is what the codec decodes into: the message, or why there is none. One
 // refusal is the end of a stream: there is no message after it.
 type frame struct {

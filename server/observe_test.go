@@ -275,8 +275,13 @@ func TestLogLines(t *testing.T) {
 func TestTheStreamEndsWithItsToken(t *testing.T) {
 	realm := authtest.NewRealm(t)
 	log := &journal{}
-	ahead := func() time.Time { return time.Now().Add(time.Hour - 300*time.Millisecond) }
-	stream := open(t, realm.User("alice"), start(t, realm, server.Config{Log: log.logger(), Now: ahead}))
+	expires := time.Now().Add(time.Hour).Truncate(time.Second) // as a token says it
+	ahead := time.Until(expires) - 500*time.Millisecond
+	address := start(t, realm, server.Config{Log: log.logger(), Now: func() time.Time { return time.Now().Add(ahead) }})
+	stream := open(t, realm.User("alice", func(c *auth.MintClaims) { c.Expires = expires }), address)
+	if _, err := stream.Header(); err != nil {
+		t.Fatal(err)
+	}
 	_, err := stream.Recv()
 	if reason, _ := auth.ReasonOf(err); reason != auth.TokenExpired {
 		t.Fatalf("got %v, want TOKEN_EXPIRED", err)

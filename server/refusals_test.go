@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -275,6 +276,22 @@ func TestHeaderListTooLarge(t *testing.T) {
 		}
 	})
 	wantAlive(t, bystander)
+}
+
+func TestCompressedMessagesAreRefused(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	conn := realm.User("alice").Dial(start(t, realm, server.Config{}))
+	stream, err := chatpb.NewChatClient(conn).ChatStream(t.Context(), grpc.UseCompressor(gzip.Name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&chatpb.ChatMessage{Message: strings.Repeat("x", 1<<10)}); err != nil && !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	_, err = stream.Recv()
+	wantReason(t, err, codes.Unimplemented, auth.MessageCompressed)
+	err = conn.Invoke(t.Context(), check, &chatpb.ChatMessage{}, &chatpb.ChatMessage{}, grpc.UseCompressor(gzip.Name))
+	wantReason(t, err, codes.Unimplemented, auth.MessageCompressed)
 }
 
 func TestRoomsAreRefusedAlike(t *testing.T) {

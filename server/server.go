@@ -31,6 +31,7 @@ import (
 
 	"securechat/auth"
 	"securechat/certs"
+	authpb "securechat/proto/auth/v1"
 	chatpb "securechat/proto/chat"
 )
 
@@ -45,6 +46,9 @@ type Config struct {
 	Bind        auth.Bind
 	Identity    certs.Kind
 	TrustDomain string
+	// MaxSession is how long a stream may live however often its token is
+	// refreshed; 0 sets no bound.
+	MaxSession time.Duration
 	// Limits bound what callers can take.
 	Limits Limits
 	// Log has a line for each admission, refusal and end; by default
@@ -108,6 +112,7 @@ func assemble(config Config, service chatpb.ChatServer) (*Server, error) {
 		Bind:         config.Bind,
 		Identity:     config.Identity,
 		TrustDomain:  config.TrustDomain,
+		MaxSession:   config.MaxSession,
 		Now:          config.Now,
 		Log:          config.Log,
 	})
@@ -119,8 +124,10 @@ func assemble(config Config, service chatpb.ChatServer) (*Server, error) {
 	if service == nil {
 		service = chat{now: config.Now}
 	}
-	chatpb.RegisterChatServer(s.grpc, service)
-	healthpb.RegisterHealthServer(s.grpc, s.health)
+	services := auth.Registrar(s.grpc)
+	chatpb.RegisterChatServer(services, service)
+	authpb.RegisterSessionServer(services, s.guard.SessionServer())
+	healthpb.RegisterHealthServer(services, s.health)
 	s.health.SetServingStatus(chatpb.Chat_ServiceDesc.ServiceName, healthpb.HealthCheckResponse_SERVING)
 	for name, service := range s.grpc.GetServiceInfo() {
 		for _, method := range service.Methods {
@@ -177,11 +184,19 @@ const handshakeRoom = 4096
 // 32 KiB to 1 MiB lets a client have thirty times of what it sends.
 var bufferSizes = []int{256, 4 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256<<10 + 1<<10, 1 << 20}
 
-// Shutdown tells probers that the server is going, refuses new streams, lets
-// those that are open end by themselves until ctx ends, and then ends them. It
-// returns when no handler runs any more.
+// Sessions returns the streams that are live now, the oldest first.
+func (s *Server) Sessions() []auth.Session { return s.guard.Sessions() }
+
+// End ends a live stream with EXPELLED, and says whether there was one of that ID.
+func (s *Server) End(id string) bool { return s.guard.End(id) }
+
+// Shutdown tells probers that the server is going, refuses new streams, and ends
+// those that are open, as auth.Guard.Drain does, spread over most of the time
+// that ctx gives. What is left when ctx ends is cut off. It returns when no
+// handler runs any more.
 func (s *Server) Shutdown(ctx context.Context) {
 	s.health.Shutdown()
+	s.drain(ctx)
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
@@ -194,4 +209,18 @@ func (s *Server) Shutdown(ctx context.Context) {
 		<-drained
 	}
 	s.guard.Wait()
+}
+
+// drain leaves a quarter of the time that there is for the ends to reach their
+// clients.
+func (s *Server) drain(ctx context.Context) {
+	deadline, bounded := ctx.Deadline()
+	if !bounded {
+		s.guard.Drain(ctx, time.Minute)
+		return
+	}
+	left := time.Until(deadline)
+	within, cancel := context.WithTimeout(ctx, left*3/4)
+	defer cancel()
+	s.guard.Drain(within, left/2)
 }

@@ -4,22 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 
 	"securechat/auth"
 	"securechat/certs"
 	"securechat/client"
 	"securechat/cmd/chatd/internal/sandbox"
 	"securechat/cmd/internal/telemetry/telemetrytest"
+	chatpb "securechat/proto/chat"
 )
 
 // A real program, a real clock: the stream is cut when its token expires,
@@ -72,8 +77,9 @@ func openStream(ctx context.Context, t *testing.T, box *sandbox.Sandbox, d *proc
 	return stream
 }
 
-// A server that is told to end says so to its probers, goes on with the streams
-// that it has, and ends at once when it is told again.
+// A server that is told to end says so to its probers and to its streams, waits
+// for a client that has not taken the end of its stream, and ends at once when it
+// is told again.
 func TestEndingGracefullyAndAtOnce(t *testing.T) {
 	t.Parallel()
 	box, err := sandbox.Open(t.TempDir(), "alice")
@@ -88,18 +94,15 @@ func TestEndingGracefullyAndAtOnce(t *testing.T) {
 	t.Cleanup(func() { _, _ = d.stop() })
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	openDeaf(ctx, t, box, d)
 	stream := openStream(ctx, t, box, d, time.Hour)
-
-	wantReadiness(ctx, t, d, http.StatusOK)
 	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
 	wantReadiness(ctx, t, d, http.StatusServiceUnavailable)
-	if err := stream.Send(ctx, "still here?"); err != nil {
-		t.Fatal(err)
-	}
-	if m, err := stream.Receive(ctx); err != nil || m.Text != "Acknowledged: still here?" {
-		t.Fatalf("while it drains: %+v, %v", m, err)
+	var ended *client.Error
+	if _, err := stream.Receive(ctx); !errors.As(err, &ended) || ended.Code != codes.Unavailable || ended.Reason != auth.Draining {
+		t.Fatalf("the stream ended with %v, want UNAVAILABLE, DRAINING", err)
 	}
 	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -110,6 +113,76 @@ func TestEndingGracefullyAndAtOnce(t *testing.T) {
 	if status, ok := d.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGTERM {
 		t.Errorf("it ended with %v, want by the second SIGTERM", d.cmd.ProcessState)
 	}
+}
+
+// openDeaf opens a stream whose client reads nothing, and waits until its handler
+// is stuck with an answer.
+func openDeaf(ctx context.Context, t *testing.T, box *sandbox.Sandbox, d *process) {
+	t.Helper()
+	stream := openPlain(ctx, t, dialPlain(t, box, d), mustToken(t, box, time.Hour))
+	large := &chatpb.ChatMessage{Message: strings.Repeat("x", 200<<10)} // more than flow control lets through
+	for range 2 {
+		if err := stream.Send(large); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := within(patience, func() error {
+		response, err := http.Get("http://" + d.admin + "/metrics")
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err == nil && !receivedTwo.Match(text) {
+			err = errors.New("the second message has not been received")
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+var receivedTwo = regexp.MustCompile(`(?m)^securechat_messages_total\{.*direction="received".*\} 2$`)
+
+// dialPlain connects as the sandbox's first user, with grpc-go alone.
+func dialPlain(t *testing.T, box *sandbox.Sandbox, d *process) *grpc.ClientConn {
+	t.Helper()
+	user := box.Users()[0]
+	source, err := certs.Files(certs.Paths{Certificate: user.Certificate, Key: user.Key, Roots: box.CA()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = source.Close() })
+	conn, err := grpc.NewClient("passthrough:///"+d.listen, grpc.WithTransportCredentials(certs.ClientCredentials(source, sandbox.ServerName)), grpc.WithDisableServiceConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// openPlain opens a stream with a token and waits until it is admitted.
+func openPlain(ctx context.Context, t *testing.T, conn *grpc.ClientConn, token string) chatpb.Chat_ChatStreamClient {
+	t.Helper()
+	stream, err := chatpb.NewChatClient(conn).ChatStream(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header, err := stream.Header(); err != nil || len(header.Get(chatpb.HeaderUser)) == 0 {
+		_, err = stream.Recv()
+		t.Fatalf("the stream was not admitted: %v, %v", header, err)
+	}
+	return stream
+}
+
+func mustToken(t *testing.T, box *sandbox.Sandbox, lifetime time.Duration) string {
+	t.Helper()
+	token, err := shortToken(box, lifetime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
 }
 
 // wantReadiness waits until /readyz answers with the code.
@@ -137,22 +210,20 @@ func wantReadiness(ctx context.Context, t *testing.T, d *process, want int) {
 	}
 }
 
-// When the grace is over, a stream that goes on does not keep the server.
+// When the grace is over, a client that does not take the end of its stream does
+// not keep the server.
 func TestGraceEnds(t *testing.T) {
 	t.Parallel()
 	box, err := sandbox.Open(t.TempDir(), "alice")
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := startForTest(t, nil, append(serveFlags(box), "--listen", "127.0.0.1:0", "--admin-listen", "off", "--grace", "50ms")...)
+	d := startForTest(t, nil, append(serveFlags(box), "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--grace", "200ms")...)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	stream := openStream(ctx, t, box, d, time.Hour)
+	openDeaf(ctx, t, box, d)
 	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
-	}
-	if _, err := stream.Receive(ctx); err == nil || ctx.Err() != nil {
-		t.Errorf("the stream goes on: %v", err)
 	}
 	if code, err := d.wait(); code != 0 || err != nil {
 		t.Errorf("it ended with %d, %v, want 0", code, err)

@@ -30,6 +30,8 @@ Begin with "chatd dev": one command, no configuration, everything on this machin
 		serveCommand(),
 		caCommand(),
 		tokenCommand(),
+		revokeCommand(),
+		sessionsCommand(),
 		configCommand(),
 		cli.VersionCommand(),
 	)

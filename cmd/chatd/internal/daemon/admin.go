@@ -11,16 +11,17 @@ import (
 	"time"
 )
 
-// admin serves probes, metrics and profiles to whoever can reach it.
+// admin serves probes, metrics, profiles and the live sessions to whoever can
+// reach it.
 type admin struct {
 	log    *slog.Logger
 	server *http.Server
 }
 
 // newAdmin makes the admin server. metrics may be nil.
-func newAdmin(log *slog.Logger, ready func() bool, metrics http.Handler) *admin {
+func newAdmin(log *slog.Logger, ready func() bool, metrics http.Handler, live sessions) *admin {
 	return &admin{log: log, server: &http.Server{
-		Handler:           adminHandler(ready, metrics),
+		Handler:           adminHandler(log, ready, metrics, live),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      2 * time.Minute, // a profile takes half a minute by default
@@ -32,7 +33,7 @@ func newAdmin(log *slog.Logger, ready func() bool, metrics http.Handler) *admin 
 
 func (a *admin) serve(listener net.Listener) error {
 	if !loopback(listener.Addr()) {
-		a.log.Warn("the admin listener can be reached from other machines and asks nobody who they are: it shows metrics and profiles; bind it to 127.0.0.1 or guard the port",
+		a.log.Warn("the admin listener can be reached from other machines and asks nobody who they are: it shows metrics, profiles and who is connected, and ends streams; bind it to 127.0.0.1 or guard the port",
 			slog.String("address", listener.Addr().String()))
 	}
 	if err := a.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -55,7 +56,7 @@ func (a *admin) stop() {
 	}
 }
 
-func adminHandler(ready func() bool, metrics http.Handler) http.Handler {
+func adminHandler(log *slog.Logger, ready func() bool, metrics http.Handler, live sessions) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -68,6 +69,8 @@ func adminHandler(ready func() bool, metrics http.Handler) http.Handler {
 	if metrics != nil {
 		mux.Handle("GET /metrics", metrics)
 	}
+	mux.HandleFunc("GET /sessions", listSessions(live))
+	mux.HandleFunc("POST /sessions/{id}/end", endSession(log, live))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

@@ -58,7 +58,7 @@ func Start(config Config, listeners *Listeners) (*Daemon, error) {
 	}
 	parts.warn(config.Log)
 	if listeners.Admin != nil {
-		d.admin = newAdmin(config.Log, d.ready.Load, config.Telemetry.Handler)
+		d.admin = newAdmin(config.Log, d.ready.Load, config.Telemetry.Handler, parts.server)
 		d.serve("admin listener", listeners.Admin, d.admin.serve)
 	}
 	d.serve("listener", listeners.Chat, parts.server.Serve)

@@ -55,6 +55,7 @@ func assemble(config Config) (p *parts, err error) {
 		Bind:         s.Bind,
 		Identity:     s.Identity,
 		TrustDomain:  s.TrustDomain,
+		MaxSession:   s.MaxSession,
 		Limits:       s.Limits,
 		Log:          config.Log,
 		Tracing:      config.Telemetry.Tracing,

@@ -30,6 +30,7 @@ type Settings struct {
 	Algorithms       []string
 	MaxTokenLifetime time.Duration
 	Bind             auth.Bind
+	MaxSession       time.Duration // 0: no bound
 
 	Limits server.Limits
 	Grace  time.Duration // how long open streams have at shutdown

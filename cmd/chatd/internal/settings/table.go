@@ -40,6 +40,7 @@ func table() []setting {
 		{key: "algorithms", fallback: "EdDSA,ES256", kind: "list", help: "the accepted signature algorithms, of EdDSA, ES256, RS256 and PS256", take: algorithms},
 		{key: "max-token-lifetime", fallback: "24h", kind: "duration", help: "how long a token may be valid in all", take: duration(time.Second, func(s *Settings) *time.Duration { return &s.MaxTokenLifetime })},
 		{key: "bind", fallback: "certificate", kind: "certificate|subject", help: "what ties a token to a certificate: certificate, its cnf x5t#S256; or subject, its sub, which then is the certificate's identity", take: bind},
+		{key: "max-session", fallback: "0s", kind: "duration", help: "how long a stream may live however often its token is refreshed; 0 for no bound", take: duration(0, func(s *Settings) *time.Duration { return &s.MaxSession })},
 
 		{key: "grace", fallback: "10s", kind: "duration", help: "how long open streams have when the service is told to end", take: duration(0, func(s *Settings) *time.Duration { return &s.Grace })},
 		{key: "log-format", fallback: FormatText, kind: "text|json", help: "how the log is written: text or json", take: logFormat},

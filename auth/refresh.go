@@ -1,0 +1,119 @@
+package auth
+
+import (
+	"context"
+	"crypto/x509"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	authpb "securechat/proto/auth/v1"
+)
+
+// RefreshMethod is the method to list in a policy where callers may refresh
+// their streams' authority, with the zero Rule.
+const RefreshMethod = authpb.Session_Refresh_FullMethodName
+
+// SessionServer is the service through which callers refresh the authority of
+// their live streams on the same connection. Register it on the guarded server
+// and list RefreshMethod in the policy:
+//
+//	authpb.RegisterSessionServer(srv, guard.SessionServer())
+//
+// The new token is that of the call's metadata, which the guard's own steps have
+// verified. It takes the place of the old one in the caller's streams of this
+// connection (same certificate, same subject, same issuer): they end when it
+// ends, and stand or fall with it and no longer with the old one. Rights can
+// become fewer, at once, and never more. A stream whose authority has ended is
+// not revived.
+func (g *Guard) SessionServer() authpb.SessionServer { return refresher{guard: g} }
+
+type refresher struct {
+	authpb.UnimplementedSessionServer
+	guard *Guard
+}
+
+func (r refresher) Refresh(ctx context.Context, _ *authpb.RefreshRequest) (*authpb.RefreshResponse, error) {
+	id, ok := FromContext(ctx)
+	if !ok {
+		return nil, errUnverified
+	}
+	return &authpb.RefreshResponse{
+		Expires: id.Expires.UTC().Format(time.RFC3339),
+		Streams: r.guard.refresh(id, verifiedChains(ctx)),
+	}, nil
+}
+
+// refresh puts the identity in the place of that of the caller's live streams on
+// the connection with those chains and says how many these are. It changes the identity
+// first and asks the policy then, and a sweep reads the policy first and the
+// identity then, so that neither misses what the other has changed.
+func (g *Guard) refresh(id Identity, chains [][]*x509.Certificate) (refreshed uint32) {
+	now := g.config.Now()
+	for _, s := range g.supervisor.sessions() {
+		if !sameConnection(s.chains, chains) || s.stream.ended() != nil || past(s.ends(), now) {
+			continue
+		}
+		narrowed, same := s.authority.refresh(id)
+		if !same {
+			continue
+		}
+		if refusal := g.allowed(s, narrowed); refusal != nil {
+			s.stream.end(refusal)
+			continue
+		}
+		refreshed++
+	}
+	g.supervisor.reckon()
+	return refreshed
+}
+
+// refresh puts fresh in the place of the current identity, with the rights that
+// both have, and says whether the two are the same caller.
+func (a *authority) refresh(fresh Identity) (Identity, bool) {
+	for {
+		current := a.identity.Load()
+		same := current.Issuer != "" && current.Issuer == fresh.Issuer &&
+			current.User == fresh.User && current.Thumbprint == fresh.Thumbprint
+		if !same {
+			return Identity{}, false
+		}
+		next := fresh
+		next.Scopes = slices.DeleteFunc(slices.Clone(fresh.Scopes), func(scope string) bool { return !current.HasScope(scope) })
+		next.Rooms = common(current.Rooms, fresh.Rooms)
+		if a.identity.CompareAndSwap(current, &next) {
+			return next, true
+		}
+	}
+}
+
+// common returns the globs of either side that the other side covers.
+func common(a, b []string) []string {
+	var both []string
+	for _, side := range [][2][]string{{b, a}, {a, b}} {
+		for _, glob := range side[0] {
+			if covered(side[1], glob) && !slices.Contains(both, glob) {
+				both = append(both, glob)
+			}
+		}
+	}
+	return both
+}
+
+// covered says whether one of the globs covers all that glob can match, as far
+// as that is plain: it is the same, or glob is a name and matches, or it is "*"
+// and glob cannot match a slash.
+func covered(globs []string, glob string) bool {
+	isName := !strings.ContainsAny(glob, `*?[\`)
+	return slices.ContainsFunc(globs, func(held string) bool {
+		switch {
+		case held == glob:
+			return true
+		case held == "*":
+			return !strings.ContainsAny(glob, `/[\`)
+		}
+		matches, err := path.Match(held, glob)
+		return isName && matches && err == nil
+	})
+}

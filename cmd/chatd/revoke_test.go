@@ -1,0 +1,57 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"securechat/certs"
+)
+
+// Whatever an identifier is, either it is revoked afterwards and nothing else is,
+// or the file is as it was.
+func FuzzRevoke(f *testing.F) {
+	for _, seed := range []string{"3f2a9c", "a b", `"quoted"`, "x # y", "before", "a before 2026-01-01T00:00:00Z", "#", "\n", "jti\nsubject alice", "\xff", "\u00a0x"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, jti string) {
+		path := filepath.Join(t.TempDir(), "list.txt")
+		const before = "jti other # ours"
+		if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, err := revokedToken(jti)
+		if err != nil {
+			return
+		}
+		refused := r.appendTo(path)
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if refused != nil {
+			if string(text) != before {
+				t.Fatalf("refused with %v, and the file is %q", refused, text)
+			}
+			return
+		}
+		parsed, err := certs.ParseRevocations(text)
+		if err != nil || !parsed.Token(jti) || !parsed.Token("other") || parsed.Subject("alice", time.Now()) {
+			t.Fatalf("the file is %q: %v", text, err)
+		}
+	})
+}
+
+// "now" spares what is issued from the next second on, and nothing issued before.
+func TestRevokeBeforeNow(t *testing.T) {
+	now := time.Date(2026, 3, 4, 5, 6, 7, 500, time.UTC)
+	r, err := revokedUser("alice", "now", now)
+	if err != nil || r.line != "subject alice before 2026-03-04T05:06:08Z" {
+		t.Fatalf("the line is %q, %v", r.line, err)
+	}
+	parsed, err := certs.ParseRevocations([]byte(r.line))
+	if err != nil || !parsed.Subject("alice", now.Truncate(time.Second)) || parsed.Subject("alice", now.Truncate(time.Second).Add(time.Second)) {
+		t.Errorf("it does not part the tokens at now: %v", err)
+	}
+}
