@@ -169,9 +169,7 @@ func TestRefusalReachesTheCaller(t *testing.T) {
 			}
 		})
 	}
-	if !slices.ContainsFunc(serverSaw.seen(), func(err error) bool { p, _ := ProblemOf(err); return p == Revoked }) {
-		t.Errorf("the server's hook saw %v", serverSaw.seen())
-	}
+	serverSaw.wait(t, Revoked)
 	t.Run("nothing for a good certificate", func(t *testing.T) {
 		var saw failures
 		conn := must(grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(ClientCredentials(userMaterial(t, ca, "bob"), "localhost", OnFailure(saw.add)))))(t)
@@ -201,6 +199,23 @@ func serveHealth(t *testing.T, creds credentials.TransportCredentials) string {
 type failures struct {
 	mu  sync.Mutex
 	all []error
+}
+
+// wait waits until a failure with this problem has been added: the other side may
+// learn of it first.
+func (f *failures) wait(t *testing.T, problem Problem) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !slices.ContainsFunc(f.seen(), func(err error) bool { p, _ := ProblemOf(err); return p == problem }) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("the hook saw %v, want one that is %v", f.seen(), problem)
+		}
+	}
 }
 
 func (f *failures) add(_ net.Addr, err error) {
