@@ -11,8 +11,8 @@ func (s *Server) chain() []auth.Interceptor {
 	return []auth.Interceptor{
 		s.observe(),            // access log, metrics, the connect span: refusals show too
 		recovery(),             // a panic ends its own call, as INTERNAL
-		uncompressed(),         // a compressed message is refused: it may be a bomb
 		s.frames(),             // messages that cannot be read are refused with a reason
+		uncompressed(),         // a compressed message is refused: it may be a bomb
 		s.guard.Authenticate(), // certificate + token: who calls
 		s.name(),               // the log and the connect span learn the user
 		s.guard.Authorise(),    // by method, then by room; what is not listed is refused

@@ -3,6 +3,7 @@ package server
 import (
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,10 +13,17 @@ const (
 	excessLife = 5 * time.Second
 	// crumb is a DATA frame shorter than the five bytes before every message
 	// (gRPC over HTTP/2, Length-Prefixed-Message). A client has reason to send one
-	// now and then, where flow control cuts a message; one that sends many makes
-	// each byte cost the server a hundred.
+	// where flow control or its frames cut a message; one that sends little else
+	// makes each byte cost the server a hundred. So each KiB pays for one crumb.
 	crumb     = 5
+	crumbPays = 1 << 10
 	maxCrumbs = 1000
+
+	// looksPerStall is how often a connection is looked at in the time that a
+	// client may leave the end of a stream untaken, and settle how many looks more
+	// it must last, because a stream that was idle may be about to end.
+	looksPerStall = 10
+	settle        = 2
 )
 
 // A connection is a secured connection that watches its own frames. grpc-go
@@ -30,18 +38,24 @@ type connection struct {
 	once     sync.Once
 	released func()
 
+	closing func(why string) // called once the server closes it for what it does
+
 	reads  walker // of the goroutine that reads
-	crumbs int    // likewise
+	crumbs int    // likewise: those that are not paid for
 	writes walker // of the goroutine that writes
+	last   uint32 // likewise: the stream last written to, at lastAt
+	lastAt int64
+
+	tick atomic.Int64 // counts the looks that the gate takes
 
 	mu      sync.Mutex
-	open    map[uint32]struct{} // streams whose end has been neither written nor read
-	serving int                 // of them, those that a handler works on
-	owing   time.Time           // since when fewer were served than open, without progress; zero: not
+	open    map[uint32]int64 // streams whose end has been neither written nor read -> tick of the last write to it
+	serving int              // of them, those that a handler works on
+	owing   int64            // the tick since which some have had nothing written and no handler; 0: none
 }
 
 func newConnection(secured net.Conn, name string) *connection {
-	return &connection{Conn: secured, name: name, reads: walker{skip: prefaceLength}, open: make(map[uint32]struct{})}
+	return &connection{Conn: secured, name: name, reads: walker{skip: prefaceLength}, open: make(map[uint32]int64)}
 }
 
 // Read closes the connection of a client that crumbles its messages.
@@ -49,24 +63,27 @@ func (c *connection) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.reads.walk(b[:n], c.received)
 	if c.crumbs > maxCrumbs {
+		c.crumbs = 0
+		c.closing("the client cuts its messages into crumbs")
 		_ = c.Close()
 	}
 	return n, err
 }
 
 func (c *connection) received(h frameHeader) {
-	switch {
-	case h.kind == frameData:
+	switch h.kind {
+	case frameData:
 		if h.length < crumb && h.flags&flagEndStream == 0 {
 			c.crumbs++
+		} else {
+			c.crumbs = max(0, c.crumbs-h.length/crumbPays)
 		}
-	case h.kind == frameReset:
+	case frameReset:
 		c.over(h.stream)
-	case h.kind == frameHeaders:
+	case frameHeaders:
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.open[h.stream] = struct{}{}
-		c.weigh()
+		c.open[h.stream] = c.tick.Load()
 	}
 }
 
@@ -77,8 +94,25 @@ func (c *connection) Write(b []byte) (int, error) {
 }
 
 func (c *connection) sent(h frameHeader) {
-	if h.endsStream() {
+	switch {
+	case h.endsStream():
 		c.over(h.stream)
+	case h.kind == frameData:
+		c.wrote(h.stream)
+	}
+}
+
+// wrote notes that a client takes what is for it on a stream.
+func (c *connection) wrote(stream uint32) {
+	now := c.tick.Load()
+	if stream == c.last && now == c.lastAt {
+		return
+	}
+	c.last, c.lastAt = stream, now
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.open[stream]; ok {
+		c.open[stream] = now
 	}
 }
 
@@ -87,8 +121,6 @@ func (c *connection) over(stream uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.open, stream)
-	c.owing = time.Time{} // progress
-	c.weigh()
 }
 
 // serve notes that a call has begun (1) or is done with (-1) on our side.
@@ -96,25 +128,30 @@ func (c *connection) serve(change int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.serving += change
-	c.weigh()
 }
 
-// weigh keeps owing; the caller holds mu.
-func (c *connection) weigh() {
-	switch {
-	case len(c.open) <= c.serving:
-		c.owing = time.Time{}
-	case c.owing.IsZero():
-		c.owing = time.Now()
-	}
-}
-
-// stuck says whether at now the client has left the end of a stream untaken for
-// longer than it may.
-func (c *connection) stuck(now time.Time, stall time.Duration) bool {
+// look is taken every so often, and says whether for patience looks the client
+// has taken nothing of a stream that is over on our side. Which streams those
+// are is not known here, but that there are some: where more streams have had
+// nothing written than handlers are at work, some have no handler. A stream that
+// is read slowly has something written, so its client has all the time it needs.
+func (c *connection) look(patience int64) (stuck bool) {
+	now := c.tick.Add(1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.owing.IsZero() && now.Sub(c.owing) > stall
+	quiet := 0
+	for _, written := range c.open {
+		if now-written > patience {
+			quiet++
+		}
+	}
+	switch {
+	case quiet <= c.serving:
+		c.owing = 0
+	case c.owing == 0:
+		c.owing = now
+	}
+	return c.owing != 0 && now-c.owing >= settle
 }
 
 func (c *connection) Close() error {

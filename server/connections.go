@@ -71,6 +71,9 @@ func (g *gate) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, er
 		return nil, nil, err
 	}
 	conn := newConnection(secured, g.identity(info))
+	conn.closing = func(why string) {
+		g.server.config.Log.Warn("connection closed: "+why, slog.String("peer", raw.RemoteAddr().String()), slog.String("identity", conn.name))
+	}
 	if !g.admit(conn) {
 		g.refused(raw, auth.TooManyConnections, errConnections)
 		return nil, nil, errConnections
@@ -103,28 +106,27 @@ func (g *gate) admit(conn *connection) bool {
 
 // tend closes connections that are stuck, until ctx ends.
 func (g *gate) tend(ctx context.Context) {
-	ticker := time.NewTicker(g.stall / 10)
+	ticker := time.NewTicker(g.stall / looksPerStall)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case now := <-ticker.C:
-			for _, conn := range g.stuck(now) {
-				g.server.config.Log.Warn("connection closed: the client does not take the end of its streams",
-					slog.String("peer", conn.Conn.RemoteAddr().String()), slog.String("identity", conn.name))
+		case <-ticker.C:
+			for _, conn := range g.stuck() {
+				conn.closing("the client does not take the end of its streams")
 				_ = conn.Close()
 			}
 		}
 	}
 }
 
-func (g *gate) stuck(now time.Time) []*connection {
+func (g *gate) stuck() []*connection {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var stuck []*connection
 	for conn := range g.connections {
-		if conn.stuck(now, g.stall) {
+		if conn.look(looksPerStall) {
 			stuck = append(stuck, conn)
 		}
 	}

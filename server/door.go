@@ -13,7 +13,8 @@ import (
 // door sees every call that has a well-formed header list, before grpc-go reads
 // a message of it and before the chain, which comes after the request of a unary
 // call has been read. It refuses what must not cost that much. It runs on the
-// goroutine that reads the connection, and does not block.
+// goroutine that reads the connection: what it does holds up that connection and
+// no other.
 func (s *Server) door(ctx context.Context, info *tap.Info) (context.Context, error) {
 	conn, ok := connectionOf(ctx)
 	if !ok {
