@@ -26,7 +26,9 @@ type session struct {
 	telemetry *telemetry.Telemetry
 }
 
-func connect(ctx context.Context, c contexts.Context, notices io.Writer) (*session, error) {
+// connect prepares the session. The events are those of its connection, and may
+// be nil.
+func connect(ctx context.Context, c contexts.Context, notices io.Writer, events func(client.Event)) (*session, error) {
 	log := slog.New(slog.NewTextHandler(notices, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	source, err := certs.Files(certs.Paths{Certificate: c.Cert, Key: c.Key, Roots: c.CA}, certs.WithLogger(log))
 	if err != nil {
@@ -42,6 +44,7 @@ func connect(ctx context.Context, c contexts.Context, notices io.Writer) (*sessi
 		Certificates: source,
 		Token:        client.TokenFile(c.TokenFile),
 		Tracing:      s.telemetry.Tracing,
+		Events:       events,
 	})
 	if err != nil {
 		s.Close()
