@@ -24,7 +24,6 @@ type keeper struct {
 	mu      sync.Mutex
 	leases  map[*lease]struct{}
 	running bool
-	closed  bool
 	runs    sync.WaitGroup
 }
 
@@ -52,7 +51,7 @@ func (k *keeper) add(l *lease) {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.closed {
+	if k.ctx.Err() != nil {
 		return
 	}
 	l.due = dueAt(now, l.until())
@@ -85,9 +84,8 @@ func (k *keeper) nudge() {
 // stop ends the goroutine, and an attempt that is under way. There is no other
 // from then on.
 func (k *keeper) stop() {
-	k.mu.Lock()
-	k.closed = true
-	k.mu.Unlock()
+	k.mu.Lock() // add starts none after wait has begun
+	defer k.mu.Unlock()
 	k.cancel()
 }
 

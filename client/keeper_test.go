@@ -340,10 +340,42 @@ func TestKeeperStop(t *testing.T) {
 				}
 				k.stop()
 				k.wait()
-				k.add(newLease(l, here, time.Now().Add(time.Minute))) // starts nothing
 			})
 		})
 	}
+}
+
+// A keeper that waits for the time to come stops at once too, and does not begin
+// again.
+func TestKeeperStopIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk()
+		d.live(time.Hour)
+		synctest.Wait()
+		d.close()
+		if took := time.Since(d.began); took > 0 {
+			t.Errorf("stopped after %v", took)
+		}
+		after := d.live(time.Hour)
+		if _, kept := d.leases[after]; kept {
+			t.Error("a lease is kept after the end")
+		}
+	})
+}
+
+// A stream with little time is not kept waiting by one with much.
+func TestKeeperWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDesk()
+		defer d.close()
+		d.live(24 * time.Hour)
+		d.pass(time.Second)
+		until := time.Now().Add(48 * time.Hour)
+		d.set(tokenUntil(until))
+		short := d.live(10 * time.Second)
+		d.pass(10 * time.Second)
+		d.wantRefreshed(t, short, until)
+	})
 }
 
 // A source that blocks is not waited for beyond what is of use.

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -26,8 +27,10 @@ func until(t time.Time) func(*auth.MintClaims) {
 	return func(c *auth.MintClaims) { c.Expires = t }
 }
 
-// soon is in three to four seconds: expiry is to the second.
-func soon() time.Time { return time.Now().Add(4 * time.Second).Truncate(time.Second) }
+// soon is in three to four seconds, and at once in one to two: expiry is to the
+// second.
+func soon() time.Time   { return time.Now().Add(4 * time.Second).Truncate(time.Second) }
+func atOnce() time.Time { return time.Now().Add(2 * time.Second).Truncate(time.Second) }
 
 // events returns a change that has a Conn tell of its events, and where they are.
 func events() (func(*Config), <-chan Event) {
@@ -159,7 +162,7 @@ func TestRefreshUnimplemented(t *testing.T) {
 	t.Parallel()
 	realm := authtest.NewRealm(t)
 	listen, all := events()
-	stream := open(t, dial(t, realm.User("alice"), startOdd(t, realm, admitting(soon())), listen))
+	stream := open(t, dial(t, realm.User("alice"), startOdd(t, realm, admitting(atOnce())), listen))
 	defer stream.Close()
 	failed := wantFailed(t, all)
 	var refusal *Error
@@ -190,7 +193,7 @@ func startOddSession(t *testing.T, realm *authtest.Realm, h handler, refresh fun
 func TestRefreshAnswer(t *testing.T) {
 	t.Parallel()
 	realm := authtest.NewRealm(t)
-	end := soon()
+	end := atOnce()
 	address := startOddSession(t, realm, admitting(end), func(context.Context) (*authpb.RefreshResponse, error) {
 		return &authpb.RefreshResponse{Expires: "tomorrow", Streams: 1}, nil
 	})
@@ -206,7 +209,7 @@ func TestRefreshClose(t *testing.T) {
 	t.Parallel()
 	realm := authtest.NewRealm(t)
 	reached, left := make(chan struct{}), make(chan struct{})
-	address := startOddSession(t, realm, admitting(soon()), func(ctx context.Context) (*authpb.RefreshResponse, error) {
+	address := startOddSession(t, realm, admitting(atOnce()), func(ctx context.Context) (*authpb.RefreshResponse, error) {
 		close(reached)
 		<-ctx.Done()
 		close(left)
@@ -225,6 +228,59 @@ func TestRefreshClose(t *testing.T) {
 		t.Errorf("got %+v after Close", <-all)
 	}
 	<-left
+}
+
+// Close waits for a token source that it has found at work.
+func TestRefreshCloseWaits(t *testing.T) {
+	t.Parallel()
+	realm := authtest.NewRealm(t)
+	user := realm.User("alice")
+	var asked, left atomic.Int32
+	reached := make(chan struct{})
+	conn := dial(t, user, startOdd(t, realm, admitting(atOnce())), func(c *Config) {
+		c.Token = TokenFunc(func(ctx context.Context) (string, error) {
+			if asked.Add(1) == 2 {
+				close(reached)
+				<-ctx.Done()
+				<-time.After(50 * time.Millisecond)
+				left.Add(1)
+			}
+			return user.Token, ctx.Err()
+		})
+	})
+	open(t, conn)
+	select {
+	case <-reached:
+	case <-time.After(patience):
+		t.Fatal("not asked")
+	}
+	must(t, conn.Close())
+	if left.Load() != 1 {
+		t.Error("Close has returned before the source")
+	}
+}
+
+// A stream that has ended, on either side, is not refreshed.
+func TestRefreshEnded(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	conn := dial(t, realm.User("alice"), startServer(t, realm))
+	live := func() int {
+		conn.keeper.mu.Lock()
+		defer conn.keeper.mu.Unlock()
+		return len(conn.keeper.leases)
+	}
+	closed, ended := open(t, conn), open(t, conn)
+	if live() != 2 {
+		t.Fatalf("got %d, want 2", live())
+	}
+	must(t, closed.Close())
+	must(t, ended.CloseSend())
+	if _, err := ended.Receive(patient(t)); err != io.EOF {
+		t.Errorf("got %v", err)
+	}
+	if live() != 0 {
+		t.Errorf("%d are left", live())
+	}
 }
 
 // A stream outlives its token because the token file has been replaced, and
