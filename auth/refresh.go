@@ -39,17 +39,17 @@ func (r refresher) Refresh(ctx context.Context, _ *authpb.RefreshRequest) (*auth
 	if !ok {
 		return nil, errUnverified
 	}
-	return &authpb.RefreshResponse{
-		Expires: id.Expires.UTC().Format(time.RFC3339),
-		Streams: r.guard.refresh(id, verifiedChains(ctx)),
-	}, nil
+	streams, until := r.guard.refresh(id, verifiedChains(ctx))
+	return &authpb.RefreshResponse{Expires: until.UTC().Format(time.RFC3339), Streams: streams}, nil
 }
 
 // refresh puts the identity in the place of that of the caller's live streams on
-// the connection with those chains and says how many these are. It changes the identity
-// first and asks the policy then, and a sweep reads the policy first and the
+// the connection with those chains. It says how many these are, and until when all
+// of them live now: the identity's expiry, or the end of a longest session before
+// it. It changes the identity first and asks the policy then, and a sweep reads the policy first and the
 // identity then, so that neither misses what the other has changed.
-func (g *Guard) refresh(id Identity, chains [][]*x509.Certificate) (refreshed uint32) {
+func (g *Guard) refresh(id Identity, chains [][]*x509.Certificate) (refreshed uint32, until time.Time) {
+	until = id.Expires
 	now := g.config.Now()
 	for _, s := range g.supervisor.sessions() {
 		if !sameConnection(s.chains, chains) || s.stream.ended() != nil || past(s.ends(), now) {
@@ -64,9 +64,12 @@ func (g *Guard) refresh(id Identity, chains [][]*x509.Certificate) (refreshed ui
 			continue
 		}
 		refreshed++
+		if ends := s.ends(); ends.Before(until) {
+			until = ends
+		}
 	}
 	g.supervisor.reckon()
-	return refreshed
+	return refreshed, until
 }
 
 // refresh puts fresh in the place of the current identity, with the rights that

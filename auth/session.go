@@ -59,6 +59,16 @@ func (s *session) ends() time.Time {
 	return until
 }
 
+// Expires returns when the running stream ends if its token is not refreshed, and
+// whether it is a supervised one. It may be asked behind Supervise.
+func Expires(ctx context.Context) (time.Time, bool) {
+	stream, ok := ctx.Value(supervisedKey{}).(*supervisedStream)
+	if !ok || stream.session == nil {
+		return time.Time{}, false
+	}
+	return stream.session.ends(), true
+}
+
 // sameConnection says whether two calls came over one connection: TLS verified
 // their chains once, so they share the slice and not only what is in it.
 func sameConnection(a, b [][]*x509.Certificate) bool {

@@ -65,6 +65,7 @@ func (g *Guard) superviseStream(srv any, stream grpc.ServerStream, info *grpc.St
 		ctx: ctx, method: info.FullMethod, peer: peerAddress(ctx), started: g.config.Now(), replies: !info.IsClientStream,
 		chains: verifiedChains(ctx), authority: authority, stream: supervise(stream),
 	}
+	session.stream.session = session
 	session.chainEnd.Store(endOfTime.UnixNano())
 	if g.config.MaxSession > 0 {
 		session.last = session.started.Add(g.config.MaxSession)

@@ -17,6 +17,7 @@ import (
 type supervisedStream struct {
 	grpc.ServerStream
 	ctx     context.Context
+	session *session // set before the handler runs
 	state   atomic.Uint64
 	cutFor  atomic.Pointer[Refusal] // why it has been cut; set before over is
 	partFor atomic.Pointer[Refusal] // why it is leaving, if not cut; set before leaving is

@@ -89,7 +89,7 @@ func TestOpenAfterFailure(t *testing.T) {
 	ctx := patient(t)
 	var stream *Stream
 	for stream == nil && ctx.Err() == nil {
-		conn.grpc.ResetConnectBackoff()
+		conn.line.grpc.ResetConnectBackoff()
 		stream, _ = conn.Open(ctx)
 	}
 	if stream == nil {

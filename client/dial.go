@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"securechat/certs"
-	chatpb "securechat/proto/chat"
 )
 
 // DefaultPort is the server's port where Config.Server names none.
@@ -43,8 +42,14 @@ type Config struct {
 	// Certificates has the client's certificate and the trusted roots; each
 	// connection uses those of its moment. Required.
 	Certificates certs.Source
-	// Token is asked once for each stream that is opened. Required.
+	// Token is asked once for each stream that is opened, and for what refreshes
+	// the streams that are live. Required.
 	Token TokenSource
+	// Events is told what happens while streams are live; nil: nobody is told. It
+	// is called from the goroutine that refreshes, one event after another, and
+	// must return soon: the next refresh waits for it, and so does Close, which
+	// it must not call.
+	Events func(Event)
 	// Tracing makes the spans; nil makes none.
 	Tracing trace.TracerProvider
 	// Log has what goes wrong with connections; nil logs nothing.
@@ -57,9 +62,8 @@ type Conn struct {
 	server string
 	token  TokenSource
 	tracer trace.Tracer // nil: no spans
-	link   *link
-	grpc   *grpc.ClientConn
-	chat   chatpb.ChatClient
+	line   *line
+	keeper *keeper
 }
 
 // Dial checks the configuration and returns a connection, without waiting for
@@ -77,17 +81,14 @@ func Dial(cfg Config) (*Conn, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Conn{server: server, token: cfg.Token, link: &link{server: server, log: cfg.Log}}
+	c := &Conn{server: server, token: cfg.Token}
 	if cfg.Tracing != nil {
 		c.tracer = cfg.Tracing.Tracer("securechat/client")
 	}
-	// passthrough leaves names to the dialer: grpc-go's own resolver would look
-	// up TXT records, and an own dialer uses no proxy of the environment.
-	c.grpc, err = grpc.NewClient("passthrough:///"+server, transport(cfg, c.link)...)
-	if err != nil {
-		return nil, fmt.Errorf("client: %s: %w", server, err)
+	if c.line, err = newLine(cfg, server); err != nil {
+		return nil, err
 	}
-	c.chat = chatpb.NewChatClient(c.grpc)
+	c.keeper = newKeeper(cfg.Token, refresh, cfg.Events)
 	return c, nil
 }
 
@@ -109,8 +110,14 @@ func transport(cfg Config, l *link) []grpc.DialOption {
 	}
 }
 
-// Close ends the connection and all its streams.
-func (c *Conn) Close() error { return c.grpc.Close() }
+// Close ends the connection and all its streams, and waits for what refreshes
+// them: for the token source and Config.Events where they have been called.
+func (c *Conn) Close() error {
+	c.keeper.stop()
+	err := c.line.grpc.Close()
+	c.keeper.wait()
+	return err
+}
 
 // address returns server as host:port.
 func address(server string) (string, error) {

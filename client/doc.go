@@ -23,6 +23,36 @@
 // CloseSend, when the token or the certificate expires ([Stream.Expires]), or
 // with an [*Error], whose Retryable says whether opening another can help.
 //
+// # Streams that outlive their token
+//
+// While a Conn has live streams it keeps their authority fresh by itself. After
+// 70 to 80 percent of the time that is left until they expire it asks the
+// [TokenSource], and if the token lives longer than they do, calls
+// auth.v1.Session/Refresh with it: once for all streams of the connection, and
+// not again within 2 seconds. A program need only see to it that the source has a
+// new token by then, such as by replacing the file of [TokenFile], and may follow
+// along with Config.Events:
+//
+//	Events: func(e client.Event) {
+//		switch e := e.(type) {
+//		case client.Refreshed:
+//			log.Info("refreshed", "expires", e.Expires)
+//		case client.RefreshFailed:
+//			log.Warn("not refreshed", "err", e.Err, "final", e.Final, "retry", e.Retry)
+//		}
+//	},
+//
+// What fails is tried again after a second, then less and less often up to every
+// minute, and more often as the end comes close: a source with an error or with no
+// newer token, a server that cannot be reached or cannot verify just now. A token
+// that the server refuses for good (revoked, another certificate's; or the server
+// knows no refresh) is not shown again, and the source is asked for another. No
+// failure harms the streams: they live on until they would have expired. The
+// authority of a certificate cannot be refreshed: its streams end with it.
+//
+// The clocks of client and server may differ by no more than a fifth of a token's
+// life.
+//
 // # Contexts
 //
 // The context of Open bounds the opening alone, as that of a net.Dialer does:

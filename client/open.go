@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	chatpb "securechat/proto/chat"
@@ -29,12 +30,9 @@ func (c *Conn) Open(ctx context.Context) (*Stream, error) {
 // open opens a stream with metadata that says which. Metadata in the context
 // does not count: the stream's is all this package's own.
 func (c *Conn) open(ctx context.Context, md metadata.MD) (*Stream, error) {
-	token, err := c.token.Token(ctx)
-	if err == nil {
-		err = checkToken(token)
-	}
+	token, err := obtain(ctx, c.token)
 	if err != nil {
-		return nil, fmt.Errorf("no token: %w", err)
+		return nil, err
 	}
 	if c.tracer == nil {
 		return c.admitted(ctx, md, token)
@@ -58,26 +56,33 @@ func (c *Conn) open(ctx context.Context, md metadata.MD) (*Stream, error) {
 func (c *Conn) admitted(ctx context.Context, md metadata.MD, token string) (*Stream, error) {
 	streamCtx, cancel := context.WithCancelCause(metadata.NewOutgoingContext(context.WithoutCancel(ctx), md))
 	opened := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
-	header, call, err := c.call(streamCtx, token)
+	header, call, err := c.line.open(streamCtx, token)
 	if !opened() {
 		cancel(context.Cause(ctx))
-		return nil, outOfTime(c.server, ctx, c.link.last())
+		return nil, outOfTime(c.server, ctx, c.line.link.last())
 	}
 	if err != nil {
 		cancel(err)
-		return nil, fromStatus(c.server, err, c.link.last())
+		return nil, fromStatus(c.server, err, c.line.link.last())
 	}
-	s := &Stream{server: c.server, grpc: call, ctx: streamCtx, cancel: cancel, link: c.link}
-	s.sending.cancel, s.receiving.cancel = cancel, cancel
-	if s.user, s.expires, err = readAdmission(header); err != nil {
-		_ = s.Close()
+	user, expires, err := readAdmission(header)
+	if err != nil {
+		cancel(err)
 		return nil, &Error{Server: c.server, Code: codes.Internal, Text: err.Error(), cause: err}
 	}
+	over, _ := peer.FromContext(call.Context())
+	s := &Stream{
+		server: c.server, grpc: call, ctx: streamCtx, cancel: cancel, user: user,
+		link: c.line.link, keeper: c.keeper, lease: newLease(c.line, localAddress(over), expires),
+	}
+	s.sending.cancel, s.receiving.cancel = cancel, cancel
+	c.keeper.add(s.lease)
 	return s, nil
 }
 
-func (c *Conn) call(ctx context.Context, token string) (metadata.MD, grpc.BidiStreamingClient[chatpb.ChatMessage, chatpb.ChatMessage], error) {
-	call, err := c.chat.ChatStream(ctx, grpc.PerRPCCredentials(bearer(token)))
+// open makes the call and returns what the server says of the stream.
+func (l *line) open(ctx context.Context, token string) (metadata.MD, grpc.BidiStreamingClient[chatpb.ChatMessage, chatpb.ChatMessage], error) {
+	call, err := l.chat.ChatStream(ctx, grpc.PerRPCCredentials(bearer(token)))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -28,14 +28,15 @@ const traceIDStart, traceIDEnd = 3, 35
 // may be called from any.
 type Stream struct {
 	// Set when the stream opens.
-	server  string
-	grpc    grpc.BidiStreamingClient[chatpb.ChatMessage, chatpb.ChatMessage]
-	ctx     context.Context // its cause says why this side ended the stream
-	cancel  context.CancelCauseFunc
-	link    *link
-	user    string
-	expires time.Time
-	spans   *spans // nil: no tracing
+	server string
+	grpc   grpc.BidiStreamingClient[chatpb.ChatMessage, chatpb.ChatMessage]
+	ctx    context.Context // its cause says why this side ended the stream
+	cancel context.CancelCauseFunc
+	link   *link
+	user   string
+	keeper *keeper // of the Conn
+	lease  *lease
+	spans  *spans // nil: no tracing
 
 	// Of the goroutine that sends.
 	sending watch
@@ -54,8 +55,9 @@ type Stream struct {
 // User is the name under which the server admitted the stream.
 func (s *Stream) User() string { return s.user }
 
-// Expires is when the server will end the stream; zero where it did not say.
-func (s *Stream) Expires() time.Time { return s.expires }
+// Expires is when the server will end the stream, to the second; zero where it did
+// not say. It moves when the Conn refreshes the token.
+func (s *Stream) Expires() time.Time { return s.lease.until() }
 
 // A SendOption adds to a message that is sent.
 type SendOption func(*chatpb.ChatMessage)
@@ -210,6 +212,7 @@ func (s *Stream) Close() error {
 }
 
 func (s *Stream) release() {
+	s.keeper.remove(s.lease)
 	s.sending.release(true)
 	s.receiving.release(true)
 }

@@ -18,7 +18,8 @@ import (
 const maxToken = 8 << 10
 
 // A TokenSource gives the bearer token. It is asked once for each stream that is
-// opened, maybe concurrently, and may block until ctx ends.
+// opened, and from three quarters of the life of the live streams' token on until
+// it gives one that lives longer; maybe concurrently. It may block until ctx ends.
 type TokenSource interface {
 	Token(ctx context.Context) (string, error)
 }
@@ -29,7 +30,7 @@ type TokenFunc func(ctx context.Context) (string, error)
 // Token calls f.
 func (f TokenFunc) Token(ctx context.Context) (string, error) { return f(ctx) }
 
-// TokenFile reads the token from a file, anew for each stream; white space
+// TokenFile reads the token from a file, anew each time it is asked; white space
 // around it does not count. A token is a secret: a file that others may read is
 // refused, as certs.CheckSecret has it.
 func TokenFile(path string) TokenSource {

@@ -20,9 +20,13 @@ func (s *Server) admit() auth.Interceptor {
 	return auth.Interceptor{
 		Stream: func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 			id, _ := auth.FromContext(stream.Context())
+			expires, ok := auth.Expires(stream.Context())
+			if !ok {
+				return auth.Refusef(auth.Internal, "a stream is to be admitted that nobody supervises")
+			}
 			err := stream.SendHeader(metadata.Pairs(
 				chatpb.HeaderUser, chatpb.EscapeUser(id.User),
-				chatpb.HeaderExpires, id.Expires.UTC().Format(time.RFC3339),
+				chatpb.HeaderExpires, expires.UTC().Format(time.RFC3339),
 			))
 			if err != nil {
 				return err

@@ -118,3 +118,17 @@ func TestAdmissionHeaders(t *testing.T) {
 		t.Errorf("chat-expires: %q, want the token's expiry, an hour from now", got[0])
 	}
 }
+
+// The longest session binds what the client is told too.
+func TestAdmissionHeadersWithALongestSession(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	stream := open(t, realm.User("alice"), start(t, realm, server.Config{MaxSession: 10 * time.Minute}))
+	header, err := stream.Header()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := time.Parse(time.RFC3339, header.Get("chat-expires")[0])
+	if err != nil || time.Until(at) > 10*time.Minute || time.Until(at) < 9*time.Minute {
+		t.Errorf("chat-expires: %v, %v, want ten minutes from now", at, err)
+	}
+}

@@ -191,7 +191,7 @@ func (s *Server) Sessions() []auth.Session { return s.guard.Sessions() }
 func (s *Server) End(id string) bool { return s.guard.End(id) }
 
 // Shutdown tells probers that the server is going, refuses new streams, and ends
-// those that are open, as auth.Guard.Drain does, spread over most of the time
+// those that are open, as auth.Guard.Drain does, spread over half of the time
 // that ctx gives. What is left when ctx ends is cut off. It returns when no
 // handler runs any more.
 func (s *Server) Shutdown(ctx context.Context) {

@@ -27,7 +27,9 @@ type session struct {
 	telemetry *telemetry.Telemetry
 }
 
-func connect(ctx context.Context, c contexts.Context, notices io.Writer) (*session, error) {
+// connect prepares the session. The events are those of its connection, and may
+// be nil.
+func connect(ctx context.Context, c contexts.Context, notices io.Writer, events func(client.Event)) (*session, error) {
 	log := slog.New(slog.NewTextHandler(notices, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	tel, err := telemetry.Setup(ctx, telemetry.Options{Service: "chat", Version: cli.Version(), Log: log})
 	if err != nil {
@@ -45,6 +47,7 @@ func connect(ctx context.Context, c contexts.Context, notices io.Writer) (*sessi
 		Certificates: s.source,
 		Token:        client.TokenFile(c.TokenFile),
 		Tracing:      tel.Tracing,
+		Events:       events,
 	})
 	if err != nil {
 		s.Close()

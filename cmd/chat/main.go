@@ -6,6 +6,9 @@
 //
 // Which server, and as whom, is said by flags, by CHAT_* environment variables,
 // or by a context; `chatd dev` makes one.
+//
+// A token file that is replaced before its token expires is read again, and the
+// conversation goes on.
 package main
 
 import (
@@ -25,6 +28,7 @@ func newCommand() *cobra.Command {
 		Use:   "chat",
 		Short: "Talk to a chat server",
 		Long: "Talk to a chat server over mutual TLS. Alone, on a terminal, chat sends each line that you type. " +
+			"It goes on past the end of your token where the token file has been given a new one before, and says so where the server does not take that. " +
 			"What to connect to comes from flags, then CHAT_* environment variables (CHAT_SERVER, CHAT_TLS_CA, …), then the context.",
 		Example: "chat send 'Hello, server!'\nprintf 'Hello, server!\\nHow are you?\\n' | chat send --json\nchat whoami",
 	}

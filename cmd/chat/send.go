@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"securechat/client"
 	"securechat/cmd/internal/cli"
 )
 
@@ -23,7 +24,8 @@ func sendCommand(where *settings) *cobra.Command {
 		Use:   "send [TEXT]",
 		Short: "Send a message, or each line of stdin",
 		Long: "Send TEXT, or without it each line of stdin, and print each acknowledgement. " +
-			"It succeeds only when all are acknowledged; with code 7 when one is not in time.",
+			"It succeeds only when all are acknowledged; with code 7 when one is not in time. " +
+			"The token file is read again when most of the token's life has passed, so that sending may outlast a token that is replaced.",
 		Example: "chat send 'Hello, server!'\nprintf 'Hello, server!\\nHow are you?\\n' | chat send",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -64,7 +66,12 @@ func send(c *cobra.Command, where *settings, source texts, timeout time.Duration
 	if err != nil {
 		return err
 	}
-	session, err := connect(c.Context(), target, c.ErrOrStderr())
+	person, isPerson := source.(*typed)
+	var events func(client.Event)
+	if isPerson {
+		events = notify(c.ErrOrStderr(), target.TokenFile)
+	}
+	session, err := connect(c.Context(), target, c.ErrOrStderr(), events)
 	if err != nil {
 		return err
 	}
@@ -74,10 +81,21 @@ func send(c *cobra.Command, where *settings, source texts, timeout time.Duration
 		return err
 	}
 	defer stream.Close()
-	if person, ok := source.(*typed); ok {
+	if isPerson {
 		person.welcome(target.Server, stream)
 	}
 	return exchange(c.Context(), stream, source, printer(c.OutOrStdout(), asJSON), timeout)
+}
+
+// notify returns what tells a person that the server will not take a token, so
+// that the conversation ends when the one before expires.
+func notify(notices io.Writer, tokenFile string) func(client.Event) {
+	return func(e client.Event) {
+		if failed, ok := e.(client.RefreshFailed); ok && failed.Final {
+			fmt.Fprintf(notices, "chat: your access could not be renewed: %s; it ends when it expires unless there is another token in %s by then\n",
+				cli.Printable(failed.Err.Error()), cli.Printable(tokenFile))
+		}
+	}
 }
 
 // oneText is a text given as an argument.

@@ -38,7 +38,7 @@ func whoamiCommand(where *settings) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		session, err := connect(c.Context(), target, c.ErrOrStderr())
+		session, err := connect(c.Context(), target, c.ErrOrStderr(), nil)
 		if err != nil {
 			return err
 		}

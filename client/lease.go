@@ -1,0 +1,76 @@
+package client
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// A lease is until when the server lets a stream live.
+type lease struct {
+	line       *line
+	connection string // the connection's address on this side
+	expires    atomic.Pointer[time.Time]
+
+	// Guarded by the keeper's mu.
+	due time.Time // when to refresh; zero: never again
+}
+
+func newLease(l *line, connection string, expires time.Time) *lease {
+	lease := &lease{line: l, connection: connection}
+	lease.expires.Store(&expires)
+	return lease
+}
+
+func (l *lease) until() time.Time { return *l.expires.Load() }
+
+// dueIn is how long it is until the lease is to be refreshed: by the wall clock,
+// which has the server's time, or by the time that has passed if that comes first,
+// since the wall clock may be set back.
+func (l *lease) dueIn(now time.Time) time.Duration {
+	return min(l.due.Sub(now), l.due.Round(0).Sub(now.Round(0)))
+}
+
+// move sets both ends of the lease.
+func (l *lease) move(expires, due time.Time) {
+	l.expires.Store(&expires)
+	l.due = due
+}
+
+// dueAt is when to refresh what expires then: after 70 to 80 percent of what is
+// left, so that many clients that began together do not all come at once.
+func dueAt(now, expires time.Time) time.Time {
+	return now.Add(spread(expires.Sub(now)*3/4, 1./15))
+}
+
+// spread returns d, more or less by up to the share of it.
+func spread(d time.Duration, share float64) time.Duration {
+	return time.Duration(float64(d) * (1 + share*(2*rand.Float64()-1)))
+}
+
+// expiryOf reads when a token expires out of it (RFC 7519, section 4.1.4), and
+// whether it says so. It verifies nothing: that is for the server to do.
+func expiryOf(token string) (time.Time, bool) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return time.Time{}, false
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return time.Time{}, false
+	}
+	var claims struct {
+		Expires *float64 `json:"exp"`
+	}
+	if json.Unmarshal(payload, &claims) != nil || claims.Expires == nil {
+		return time.Time{}, false
+	}
+	const latest = 1 << 40 // seconds; beyond any calendar
+	if seconds := *claims.Expires; seconds >= 0 && seconds < latest {
+		return time.Unix(int64(seconds), 0), true
+	}
+	return time.Time{}, false
+}
