@@ -61,9 +61,13 @@ func openStream(ctx context.Context, t *testing.T, box *sandbox.Sandbox, d *proc
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = source.Close() })
+	token, err := shortToken(box, lifetime) // one and no other, with which the client cannot refresh
+	if err != nil {
+		t.Fatal(err)
+	}
 	conn, err := client.Dial(client.Config{
 		Server: d.listen, ServerName: sandbox.ServerName, Certificates: source,
-		Token: client.TokenFunc(func(context.Context) (string, error) { return shortToken(box, lifetime) }),
+		Token: client.TokenFunc(func(context.Context) (string, error) { return token, nil }),
 	})
 	if err != nil {
 		t.Fatal(err)
