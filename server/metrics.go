@@ -76,21 +76,15 @@ func (m *metrics) observeMessages(meter metric.Meter) error {
 	return err
 }
 
-// observeExpiry shows how long the server's certificate and the roots it trusts
-// are still valid.
+// observeExpiry shows how long the server's certificate, those of its chain, the
+// roots it trusts and the revocation lists are still valid.
 func observeExpiry(meter metric.Meter, source certs.Source, now func() time.Time) error {
 	_, err := meter.Float64ObservableGauge("securechat.certificate.expiry",
-		metric.WithUnit("s"), metric.WithDescription("Seconds until a certificate expires; negative once it has."),
+		metric.WithUnit("s"), metric.WithDescription("Seconds until a certificate expires or a revocation list is due; negative once that is past."),
 		metric.WithFloat64Callback(func(_ context.Context, o metric.Float64Observer) error {
-			material := source.Material()
-			observe := func(use, subject string, notAfter time.Time) {
-				o.Observe(notAfter.Sub(now()).Seconds(), metric.WithAttributes(attribute.String("use", use), attribute.String("subject", subject)))
-			}
-			if own := material.Certificate(); own != nil && own.Leaf != nil {
-				observe("server", own.Leaf.Subject.String(), own.Leaf.NotAfter)
-			}
-			for _, root := range material.Roots() {
-				observe("root", root.Subject.String(), root.NotAfter)
+			for _, expiry := range source.Material().Expiries() {
+				o.Observe(expiry.At.Sub(now()).Seconds(), metric.WithAttributes(
+					attribute.String("use", expiry.Part), attribute.String("subject", expiry.Name), attribute.String("serial", expiry.Serial)))
 			}
 			return nil
 		}))

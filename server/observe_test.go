@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -186,8 +187,14 @@ func TestMetrics(t *testing.T) {
 			got["securechat.messages{direction=acknowledged}"] == 3 &&
 			got["securechat.refusals{method=/chat.Chat/chatStream,reason=TOKEN_MISSING}"] == 2 &&
 			got["securechat.refusals{method=_OTHER,reason=METHOD_DENIED}"] == 2 &&
-			got["securechat.acknowledgement.duration"] == 1 && got["securechat.certificate.expiry{subject=CN\\=localhost,use=server}"] > 0
+			got["securechat.acknowledgement.duration"] == 1
 	})
+	for _, expiry := range realm.Server().Expiries() {
+		name := fmt.Sprintf("securechat.certificate.expiry{serial=%s,subject=%s,use=%s}", expiry.Serial, strings.ReplaceAll(expiry.Name, "=", `\=`), expiry.Part)
+		if left := collect(t, reader)[name]; left <= 0 || left > time.Until(expiry.At).Seconds()+1 {
+			t.Errorf("%s is %v, want the seconds until %v", name, left, expiry.At)
+		}
+	}
 	if err := stream.CloseSend(); err != nil {
 		t.Fatal(err)
 	}

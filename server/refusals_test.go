@@ -8,7 +8,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -29,7 +28,6 @@ import (
 
 	"securechat/auth"
 	"securechat/auth/authtest"
-	"securechat/certs"
 	chatpb "securechat/proto/chat"
 	"securechat/server"
 )
@@ -323,150 +321,6 @@ func TestUnknownMethodsAreRefusedLoggedAndCounted(t *testing.T) {
 	for _, line := range log.lines(t, "refused") {
 		if line["reason"] != "METHOD_DENIED" || line["user"] != "alice" || line["peer"] == "" || line["certificate"] != "CN=alice" {
 			t.Errorf("the line %v should name reason, user, peer and certificate", line)
-		}
-	}
-}
-
-// Handshakes that fail are logged and counted once, and say why.
-func TestHandshakesThatAreRefused(t *testing.T) {
-	realm := authtest.NewRealm(t)
-	log := &journal{}
-	address := start(t, realm, server.Config{Log: log.logger(), Limits: server.Limits{Handshake: 200 * time.Millisecond}})
-	stranger := authtest.NewRealm(t).User("alice")
-	for _, test := range []struct {
-		name    string
-		connect func(*testing.T, net.Conn)
-		reason  auth.Reason
-	}{
-		{"no certificate", func(t *testing.T, c net.Conn) {
-			config := clientTLS(realm.User("alice"))
-			config.Certificates = nil
-			shake(t, tls.Client(c, config))
-		}, auth.CertificateMissing},
-		{"another authority's certificate", func(t *testing.T, c net.Conn) {
-			config := clientTLS(realm.User("alice"))
-			// Sent although the server did not ask for this authority.
-			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-				return stranger.Certificates.Certificate(), nil
-			}
-			shake(t, tls.Client(c, config))
-		}, auth.CertificateUntrusted},
-		{"TLS 1.2", func(t *testing.T, c net.Conn) {
-			config := clientTLS(realm.User("alice"))
-			config.MinVersion, config.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
-			shake(t, tls.Client(c, config))
-		}, auth.HandshakeFailed},
-		{"no TLS", func(t *testing.T, c net.Conn) {
-			if _, err := io.WriteString(c, http2.ClientPreface); err != nil {
-				t.Fatal(err)
-			}
-			_, _ = io.Copy(io.Discard, c)
-		}, auth.HandshakeFailed},
-		{"silence", func(_ *testing.T, c net.Conn) { _, _ = io.Copy(io.Discard, c) }, auth.HandshakeFailed},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			before := len(log.lines(t, "refused"))
-			conn, err := net.Dial("tcp", address)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			test.connect(t, conn)
-			waitFor(t, "line of the refusal", func() bool { return len(log.lines(t, "refused")) > before })
-			if line := log.lines(t, "refused")[before]; line["reason"] != string(test.reason) || line["cause"] == "" {
-				t.Errorf("the line is %v, want %s", line, test.reason)
-			}
-		})
-	}
-	wantAlive(t, open(t, realm.User("bob"), address))
-}
-
-// shake shakes hands and reads until the server closes the connection.
-func shake(t *testing.T, conn *tls.Conn) {
-	t.Helper()
-	if err := conn.HandshakeContext(t.Context()); err != nil {
-		return
-	}
-	if _, err := io.Copy(io.Discard, conn); err == nil {
-		t.Error("the server let the connection in")
-	}
-}
-
-func TestStreamsPerIdentity(t *testing.T) {
-	realm := authtest.NewRealm(t)
-	address := start(t, realm, server.Config{Limits: server.Limits{StreamsPerIdentity: 2}})
-	alice := realm.User("alice")
-	first, second := open(t, alice, address), open(t, alice, address)
-	wantAlive(t, first)
-	wantAlive(t, second)
-	_, err := open(t, alice, address).Recv()
-	wantReason(t, err, codes.ResourceExhausted, auth.TooManyStreams)
-	wantAlive(t, open(t, realm.User("bob"), address))
-	if err := first.CloseSend(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := first.Recv(); !errors.Is(err, io.EOF) {
-		t.Fatal(err)
-	}
-	waitFor(t, "place for another stream", func() bool {
-		stream := open(t, alice, address)
-		return stream.Send(&chatpb.ChatMessage{}) == nil && func() bool { _, err := stream.Recv(); return err == nil }()
-	})
-}
-
-// A connection is told how many streams it may have, and keeps to it or waits.
-func TestStreamsPerConnection(t *testing.T) {
-	realm := authtest.NewRealm(t)
-	framer := abuse(t, start(t, realm, server.Config{Limits: server.Limits{StreamsPerConnection: 7}}), realm.User("alice"))
-	frame, err := framer.ReadFrame()
-	if err != nil {
-		t.Fatal(err)
-	}
-	settings, ok := frame.(*http2.SettingsFrame)
-	if !ok {
-		t.Fatalf("the first frame is %v, want SETTINGS", frame)
-	}
-	if value, ok := settings.Value(http2.SettingMaxConcurrentStreams); !ok || value != 7 {
-		t.Errorf("MAX_CONCURRENT_STREAMS is %d, want 7", value)
-	}
-}
-
-func TestConnectionsPerIdentity(t *testing.T) {
-	realm := authtest.NewRealm(t)
-	address := start(t, realm, server.Config{Limits: server.Limits{ConnectionsPerIdentity: 1}})
-	alice := realm.User("alice")
-	first := alice.Dial(address)
-	stream, err := chatpb.NewChatClient(first).ChatStream(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantAlive(t, stream)
-	_, err = open(t, alice, address).Recv()
-	wantReason(t, err, codes.ResourceExhausted, auth.TooManyConnections)
-	wantAlive(t, stream)
-	wantAlive(t, open(t, realm.User("bob"), address))
-	if err := first.Close(); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, "place for another connection", func() bool {
-		_, err := open(t, alice, address).Header()
-		return err == nil
-	})
-}
-
-func TestConfigurationThatIsRefused(t *testing.T) {
-	realm := authtest.NewRealm(t)
-	rootsOnly, err := certs.NewMaterial(nil, realm.Server().Roots(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, config := range map[string]server.Config{
-		"no certificates":      {Tokens: realm.Verifier()},
-		"no certificate of it": {Tokens: realm.Verifier(), Certificates: rootsOnly},
-		"no verifier":          {Certificates: realm.Server()},
-	} {
-		if _, err := server.New(config); err == nil {
-			t.Errorf("%s: no error", name)
 		}
 	}
 }
