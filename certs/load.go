@@ -88,6 +88,13 @@ func readFile(path string) ([]byte, error)    { return readLimited(path, maxFile
 func readCRLFile(path string) ([]byte, error) { return readLimited(path, maxCRLFile, false) }
 func readKeyFile(path string) ([]byte, error) { return readLimited(path, maxFile, true) }
 
+// ReadSecret reads a file that holds a secret, such as a token: a regular file of
+// at most limit bytes, which must be closed to those whom it does not concern.
+// Only its owner may read it; where the owner is root and this process is not,
+// its group may too, because that is how orchestrators mount secrets. Errors say
+// in words what is wrong and do not name the path.
+func ReadSecret(path string, limit int64) ([]byte, error) { return readLimited(path, limit, true) }
+
 // readLimited reads a regular file of at most limit bytes. A secret one must be
 // closed to all but its owner, where the system has such permissions.
 func readLimited(path string, limit int64, secret bool) ([]byte, error) {
@@ -107,7 +114,7 @@ func readLimited(path string, limit int64, secret bool) ([]byte, error) {
 		if err != nil {
 			return nil, readError(err)
 		}
-		if err := CheckSecret(info, path); err != nil {
+		if err := checkSecret(info, path); err != nil {
 			return nil, err
 		}
 	}

@@ -7,12 +7,12 @@ import (
 	"runtime"
 )
 
-// CheckSecret says whether a file that holds a secret, such as a private key or
+// checkSecret says whether a file that holds a secret, such as a private key or
 // a token, is closed to those whom it does not concern, where the system has
 // such permissions: only its owner may read it. Where the owner is root and this
 // process is not, its group may too, because that is how orchestrators mount
 // secrets for the processes they run. The path is for the error's advice.
-func CheckSecret(info fs.FileInfo, path string) error {
+func checkSecret(info fs.FileInfo, path string) error {
 	if runtime.GOOS == "windows" {
 		return nil
 	}

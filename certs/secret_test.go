@@ -36,7 +36,7 @@ func TestCheckSecret(t *testing.T) {
 		{"the group may read it and root owns it", secretFile{0o440, 0}, other},
 		{"the owner alone may read it", secretFile{0o600, 1000}, true},
 	} {
-		if err := CheckSecret(test.file, "key"); (err == nil) != test.ok {
+		if err := checkSecret(test.file, "key"); (err == nil) != test.ok {
 			t.Errorf("%s: %v", test.name, err)
 		}
 	}

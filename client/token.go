@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"strings"
 
 	"golang.org/x/oauth2"
@@ -16,6 +14,10 @@ import (
 
 // maxToken is how large a token may be, in bytes. Servers refuse larger ones.
 const maxToken = 8 << 10
+
+// maxTokenFile leaves room for white space around a token, and for one that is
+// too large to be told so.
+const maxTokenFile = 64 << 10
 
 // A TokenSource gives the bearer token. It is asked once for each stream that is
 // opened, and from three quarters of the life of the live streams' token on until
@@ -32,7 +34,7 @@ func (f TokenFunc) Token(ctx context.Context) (string, error) { return f(ctx) }
 
 // TokenFile reads the token from a file, anew each time it is asked; white space
 // around it does not count. A token is a secret: a file that others may read is
-// refused, as certs.CheckSecret has it.
+// refused, as certs.ReadSecret has it.
 func TokenFile(path string) TokenSource {
 	return TokenFunc(func(context.Context) (string, error) {
 		token, err := readToken(path)
@@ -62,55 +64,20 @@ func OAuth2(source oauth2.TokenSource) TokenSource {
 	})
 }
 
+// errNoToken has better advice than to create the file.
+var errNoToken = fmt.Errorf("does not exist: check the path, or obtain a token and put it there (%w)", fs.ErrNotExist)
+
 func readToken(path string) (string, error) {
-	// Opening what is not a file, such as a named pipe, could block.
-	info, err := os.Stat(path)
-	if err == nil && !info.Mode().IsRegular() {
-		return "", errors.New("is not a regular file")
+	text, err := certs.ReadSecret(path, maxTokenFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", errNoToken
 	}
 	if err != nil {
-		return "", readError(err)
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return "", readError(err)
-	}
-	defer file.Close()
-	if info, err = file.Stat(); err != nil {
-		return "", readError(err)
-	}
-	if err := certs.CheckSecret(info, path); err != nil {
 		return "", err
-	}
-	const whitespace = 1 << 10
-	text, err := io.ReadAll(io.LimitReader(file, maxToken+whitespace+1))
-	if err != nil {
-		return "", readError(err)
 	}
 	token := strings.TrimSpace(string(text))
 	return token, checkToken(token)
 }
-
-func readError(err error) error {
-	var path *fs.PathError
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return &wordedError{"does not exist: check the path, or obtain a token and put it there", err}
-	case errors.Is(err, fs.ErrPermission):
-		return &wordedError{"may not be read by this user: give it to the user that runs this program", err}
-	case errors.As(err, &path):
-		return path.Err
-	}
-	return err
-}
-
-type wordedError struct {
-	text  string
-	cause error
-}
-
-func (e *wordedError) Error() string { return e.text }
-func (e *wordedError) Unwrap() error { return e.cause }
 
 // checkToken refuses what cannot stand in an authorization header: RFC 6750,
 // section 2.1, has the characters. No part of the token is in the error.
