@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/status"
 
 	"securechat/auth"
@@ -234,3 +235,42 @@ type wrapped struct{ error }
 
 func (w wrapped) Error() string { return "outer: " + w.error.Error() }
 func (w wrapped) Unwrap() error { return w.error }
+
+// What the codec keeps of a request that is refused is let go, whichever step
+// refuses it.
+func TestRefusedRequestsAreLetGo(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	s, err := assemble(Config{Certificates: realm.Server(), Tokens: realm.Verifier(), Log: slog.New(slog.DiscardHandler)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(listener) }()
+	prober := realm.User("prober")
+	prober.Token = ""
+	conn := prober.Dial(listener.Addr().String())
+	// A text that is said to be longer than what follows.
+	broken := &chatpb.ChatMessage{}
+	broken.ProtoReflect().SetUnknown([]byte{1<<3 | 2, 200, 1, 'x'})
+	for _, options := range [][]grpc.CallOption{nil, {grpc.UseCompressor(gzip.Name)}} {
+		err := conn.Invoke(t.Context(), "/grpc.health.v1.Health/Check", broken, &chatpb.ChatMessage{}, options...)
+		if reason, _ := auth.ReasonOf(err); reason != auth.MessageInvalid {
+			t.Errorf("got %v, want MESSAGE_INVALID", err)
+		}
+	}
+	kept := 0
+	s.codec.refused.Range(func(any, any) bool { kept++; return true })
+	if kept != 0 {
+		t.Errorf("%d requests are kept", kept)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.Shutdown(ctx)
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
