@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
@@ -97,7 +98,11 @@ func (c *client) closed() {
 func TestAClientThatDoesNotTakeTheEndOfItsStreams(t *testing.T) {
 	realm := authtest.NewRealm(t)
 	log := &journal{}
-	address := start(t, realm, server.Config{Log: log.logger(), Limits: server.Limits{Stall: 300 * time.Millisecond}})
+	reader := sdkmetric.NewManualReader()
+	address := start(t, realm, server.Config{
+		Log: log.logger(), Limits: server.Limits{Stall: 300 * time.Millisecond},
+		Metrics: sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)),
+	})
 	bystander := open(t, realm.User("bob"), address)
 	alice := realm.User("alice")
 	c := abuse(t, address, alice, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
@@ -109,6 +114,9 @@ func TestAClientThatDoesNotTakeTheEndOfItsStreams(t *testing.T) {
 	waitFor(t, "line that says so", func() bool {
 		return len(log.lines(t, "connection closed: the client does not take the end of its streams")) == 1
 	})
+	if n := collect(t, reader)["securechat.connections.closed"]; n != 1 {
+		t.Errorf("%v connections are counted as closed, want one", n)
+	}
 	wantAlive(t, bystander)
 }
 

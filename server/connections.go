@@ -72,6 +72,7 @@ func (g *gate) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, er
 	}
 	conn := newConnection(secured, g.identity(info))
 	conn.closing = func(why string) {
+		g.server.metrics.closed.Add(context.Background(), 1)
 		g.server.config.Log.Warn("connection closed: "+why, slog.String("peer", raw.RemoteAddr().String()), slog.String("identity", conn.name))
 	}
 	if !g.admit(conn) {

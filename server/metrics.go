@@ -19,6 +19,7 @@ type metrics struct {
 	streams      metric.Int64UpDownCounter
 	refusals     metric.Int64Counter
 	cuts         metric.Int64Counter
+	closed       metric.Int64Counter
 	latency      metric.Float64Histogram
 	received     atomic.Int64
 	acknowledged atomic.Int64
@@ -44,6 +45,11 @@ func newMetrics(provider metric.MeterProvider, source certs.Source, now func() t
 		func() (err error) {
 			m.cuts, err = meter.Int64Counter("securechat.cuts",
 				metric.WithUnit("{stream}"), metric.WithDescription("Streams that the server ended after admission, by reason."))
+			return err
+		},
+		func() (err error) {
+			m.closed, err = meter.Int64Counter("securechat.connections.closed",
+				metric.WithUnit("{connection}"), metric.WithDescription("Connections that the server closed for what their clients did."))
 			return err
 		},
 		func() (err error) {
