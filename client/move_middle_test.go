@@ -147,7 +147,7 @@ var stages = []struct {
 }
 
 // What ends a stream in the middle of a move, and how that shows.
-var enoughOfIt = errors.New("enough")
+var errEnough = errors.New("enough")
 
 var endings = []struct {
 	name string
@@ -159,8 +159,8 @@ var endings = []struct {
 			t.Errorf("got %v, want ErrClosed", err)
 		}
 	}},
-	{"the context of a Receive", func(_ *testing.T, _ *midway, cancel context.CancelCauseFunc) { cancel(enoughOfIt) }, func(t *testing.T, err error) {
-		if err != enoughOfIt {
+	{"the context of a Receive", func(_ *testing.T, _ *midway, cancel context.CancelCauseFunc) { cancel(errEnough) }, func(t *testing.T, err error) {
+		if err != errEnough {
 			t.Errorf("got %v, want the context's cause", err)
 		}
 	}},

@@ -142,6 +142,26 @@ func TestMoveQuickly(t *testing.T) {
 	wantLines(t, conn, 1)
 }
 
+// A stream that has moved is refreshed where it is, and only there.
+func TestRefreshAfterMove(t *testing.T) {
+	t.Parallel()
+	realm := authtest.NewRealm(t)
+	end := soon()
+	fresh := realm.User("alice", until(end))
+	w := walletOf(realm.User("alice", until(end)))
+	listen, all := events()
+	stream := open(t, dial(t, nil, startServer(t, realm), listen, w.use))
+	w.rotate(fresh)
+	wantMoved(t, all, 1)
+	later := time.Now().Add(time.Hour).Truncate(time.Second)
+	w.vouch(fresh.Mint(until(later)))
+	e := next(t, all)
+	if refreshed, ok := e.(Refreshed); !ok || refreshed.Streams != 1 || !stream.Expires().Equal(later) {
+		t.Errorf("got %T %+v, until %v", e, e, stream.Expires())
+	}
+	wantEcho(t, stream, "still here")
+}
+
 // A source that does not tell of its changes is looked at when a stream is opened.
 func TestMoveWithoutNotice(t *testing.T) {
 	t.Parallel()
