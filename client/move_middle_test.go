@@ -328,6 +328,7 @@ func TestMoveWhileSendIsBlocked(t *testing.T) {
 	_, address := startGated(t, realm, stuck, other, newGates().openUp(), newGates().openUp(), newGates().openUp(), newGates().openUp())
 	conn := dial(t, nil, address, listen, w.use)
 	blocked, idle := open(t, conn), open(t, conn)
+	first := conn.lines.current
 	const count = 40
 	fill := strings.Repeat("x", 16<<10)
 	sent := make(chan error, 1)
@@ -358,4 +359,52 @@ func TestMoveWhileSendIsBlocked(t *testing.T) {
 	if _, err := blocked.Receive(patient(t)); err != io.EOF {
 		t.Errorf("got %v, want io.EOF", err)
 	}
+	if blocked.sender.Load().line == first {
+		t.Error("the stream has not moved")
+	}
+	must(t, idle.Close())
+	wantAllLeft(t, conn, first)
+}
+
+// A stream that still reads what it had sent before a move makes no other until it
+// has: it holds two lines and no more.
+func TestMoveWaitsForTheOldLeg(t *testing.T) {
+	t.Parallel()
+	realm := authtest.NewRealm(t)
+	w := walletOf(realm.User("alice"))
+	listen, all := events()
+	first, second, third := newGates(), newGates(), newGates().openUp()
+	close(first.admit)
+	close(second.admit)
+	_, address := startGated(t, realm, first, newGates().openUp(), second, third)
+	conn := dial(t, nil, address, listen, w.use)
+	stream := open(t, conn)
+	must(t, stream.Send(patient(t), "0"))
+	middle := realm.User("alice")
+	idle := open(t, conn)
+	must(t, idle.CloseSend()) // what has said all does not move
+	w.rotate(middle)
+	wantMoved(t, all, 1)
+	must(t, stream.Send(patient(t), "1"))
+
+	last := realm.User("alice")
+	w.rotate(last)
+	conn.mover.nudge()
+	first.openUp()
+	second.openUp()
+	wantOn(t, stream, middle)
+	conn.keeper.mu.Lock()
+	if n := len(conn.keeper.leases); n != 2 { // the sender's, and the idle stream's
+		t.Errorf("%d legs are kept fresh", n)
+	}
+	conn.keeper.mu.Unlock()
+	wantAcknowledged(t, stream, 0, 2)
+	wantMoved(t, all, 1)
+	must(t, stream.Send(patient(t), "2"))
+	wantOn(t, stream, last)
+	wantAcknowledged(t, stream, 2, 3)
+	if _, err := idle.Receive(patient(t)); err != io.EOF {
+		t.Errorf("got %v, want io.EOF", err)
+	}
+	wantLines(t, conn, 1)
 }

@@ -286,3 +286,80 @@ func TestMoverAttemptBounded(t *testing.T) {
 		}
 	})
 }
+
+// A passenger is a rider beside the ferry's own.
+type passenger func(to *line) error
+
+func (*passenger) lags(*line) (time.Time, bool) { return time.Time{}, true }
+
+func (p *passenger) move(_ context.Context, to *line, _ string) (time.Time, bool, error) {
+	return time.Time{}, false, (*p)(to)
+}
+
+// What all would meet ends an attempt, and so does a newer certificate; what one
+// alone meets does not.
+func TestMoverGoesOn(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	first, second, third := realm.User("alice").Certificates, realm.User("alice").Certificates, realm.User("alice").Certificates
+	tests := []struct {
+		name  string
+		err   error
+		newer bool
+		want  int // riders that are asked in the first attempt
+	}{
+		{"unreachable", &Error{Code: codes.Unavailable}, false, 1},
+		{"not authenticated", &Error{Code: codes.Unauthenticated}, false, 1},
+		{"a newer certificate", nil, true, 1},
+		{"denied", &Error{Code: codes.PermissionDenied}, false, 3},
+		{"full", &Error{Code: codes.ResourceExhausted}, false, 3},
+		{"ended", nil, false, 3},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFerry(t, first)
+				defer f.close()
+				f.remove(f)
+				synctest.Wait()
+				f.certify(second)
+				asked := 0
+				for range 3 {
+					one := passenger(func(to *line) error {
+						if to.certificate == thumbprintOf(second) {
+							asked++
+						}
+						if test.newer {
+							f.source.Store(third)
+						}
+						return test.err
+					})
+					f.mover.mu.Lock()
+					f.riders[&one] = struct{}{}
+					f.mover.mu.Unlock()
+				}
+				f.mover.step()
+				if asked != test.want {
+					t.Errorf("%d riders were asked, want %d", asked, test.want)
+				}
+			})
+		})
+	}
+}
+
+// Events come one after the other, from whichever goroutine.
+func TestEventsOneByOne(t *testing.T) {
+	n := 0
+	tell := oneByOne(func(Event) { n++ })
+	var tellers sync.WaitGroup
+	for range 4 {
+		tellers.Go(func() {
+			for range 100 {
+				tell(Moved{})
+			}
+		})
+	}
+	tellers.Wait()
+	if n != 400 {
+		t.Errorf("got %d events", n)
+	}
+}
