@@ -110,6 +110,7 @@ type midway struct {
 	rotate   func()
 	sent     int
 	goOn     func() // lets a Send that is under way be done; nil: there is none
+	first    *line
 }
 
 func (m *midway) send(t *testing.T) {
@@ -135,7 +136,7 @@ var stages = []struct {
 		m.stream.turn.Lock()
 		m.rotate()
 		wantMoved(t, m.events, 1)
-		m.goOn = func() { m.stream.turn.Unlock(); m.stream.yield() }
+		m.goOn = m.stream.turn.Unlock
 	}},
 	{"the old leg is read", func(t *testing.T, m *midway) {
 		close(m.new.admit)
@@ -190,6 +191,7 @@ func startMidway(t *testing.T, reach func(*testing.T, *midway)) *midway {
 	m.srv, address = startGated(t, realm, m.old, m.new)
 	m.conn = dial(t, nil, address, listen, w.use)
 	m.stream = open(t, m.conn)
+	m.first = m.conn.lines.current
 	reach(t, m)
 	return m
 }
@@ -200,7 +202,6 @@ func TestEndsMidway(t *testing.T) {
 			t.Run(ending.name+" while "+stage.name, func(t *testing.T) {
 				t.Parallel()
 				m := startMidway(t, stage.reach)
-				first := m.conn.lines.current
 				ctx, cancel := context.WithCancelCause(context.Background())
 				received := make(chan error, 1)
 				go func() {
@@ -220,7 +221,7 @@ func TestEndsMidway(t *testing.T) {
 				_, err := m.stream.Receive(patient(t))
 				ending.want(t, err)
 				_ = m.stream.Close()
-				wantAllLeft(t, m.conn, first)
+				wantAllLeft(t, m.conn, m.first)
 			})
 		}
 	}
@@ -232,11 +233,13 @@ func TestCloseSendMidway(t *testing.T) {
 		t.Run(stage.name, func(t *testing.T) {
 			t.Parallel()
 			m := startMidway(t, stage.reach)
-			first := m.conn.lines.current
 			if m.goOn != nil {
 				m.goOn()
 			}
 			must(t, m.stream.CloseSend())
+			if m.stream.successor.Load() != nil {
+				t.Error("a successor is kept that nobody will take")
+			}
 			if err := m.stream.Send(patient(t), "x"); err == nil || !strings.Contains(err.Error(), "after CloseSend") {
 				t.Errorf("got %v, want words on CloseSend", err)
 			}
@@ -251,24 +254,29 @@ func TestCloseSendMidway(t *testing.T) {
 			if err := m.stream.Send(patient(t), "x"); err == nil {
 				t.Error("the stream goes on")
 			}
-			wantAllLeft(t, m.conn, first)
+			wantAllLeft(t, m.conn, m.first)
 		})
 	}
 }
 
-// A half-close that a Send hands over with the turn finds the successor of no use.
-func TestCloseSendBeforeTakeOver(t *testing.T) {
+// A stream that the server ends while its successor is not admitted yet is over,
+// and so is the successor.
+func TestEndedBeforeTheSuccessor(t *testing.T) {
 	t.Parallel()
-	m := startMidway(t, stages[1].reach)
-	m.stream.sentAll.Store(true)
-	must(t, m.stream.sender.Load().call.CloseSend())
-	m.goOn()
+	m := startMidway(t, stages[0].reach)
 	m.old.openUp()
 	wantAcknowledged(t, m.stream, 0, m.sent)
-	if _, err := m.stream.Receive(patient(t)); err != io.EOF {
-		t.Errorf("got %v, want io.EOF", err)
+	m.stream.sender.Load().cancel(nil) // as a lost connection would
+	var lost *Error
+	if _, err := m.stream.Receive(patient(t)); !errors.As(err, &lost) {
+		t.Errorf("got %v, want an *Error", err)
 	}
-	wantAllLeft(t, m.conn)
+	m.new.openUp()
+	m.conn.mover.wait() // it has nobody left to move
+	if len(m.events) > 0 {
+		t.Errorf("got %+v", <-m.events)
+	}
+	wantAllLeft(t, m.conn, m.first)
 }
 
 // What the old leg ends with is what the program is told, and nothing of the new
@@ -347,6 +355,11 @@ func TestMoveWhileSendIsBlocked(t *testing.T) {
 		must(t, idle.Send(patient(t), fmt.Sprint(i)))
 		wantAcknowledged(t, idle, i, i+1)
 	}
+	blocked.mu.Lock()
+	if n := len(blocked.legs); n != 2 {
+		t.Errorf("the stream has %d legs, want the old one and its successor", n)
+	}
+	blocked.mu.Unlock()
 	close(stuck.serve)
 	for range count {
 		m, err := blocked.Receive(patient(t))
@@ -389,7 +402,9 @@ func TestMoveWaitsForTheOldLeg(t *testing.T) {
 
 	last := realm.User("alice")
 	w.rotate(last)
-	conn.mover.nudge()
+	if _, lags := stream.lags(&line{}); lags {
+		t.Error("the stream would move again")
+	}
 	first.openUp()
 	second.openUp()
 	wantOn(t, stream, middle)
