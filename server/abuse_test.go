@@ -225,15 +225,19 @@ func TestAStuckStreamAmongBusyOnes(t *testing.T) {
 		defer close(gone)
 		c.closed()
 	}()
+	_ = c.WriteWindowUpdate(0, 1<<30) // an error is that the server has closed the connection
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
+	limit := time.After(10 * time.Second)
 	for {
 		select {
 		case <-gone:
 			return
+		case <-limit:
+			t.Fatal("the server keeps the connection")
 		case <-tick.C:
 			for _, stream := range busy {
-				_ = c.WriteWindowUpdate(stream, 1000) // an error is that the server has closed the connection
+				_ = c.WriteWindowUpdate(stream, 1000)
 				_ = c.WriteData(stream, false, hi)
 			}
 		}

@@ -14,6 +14,7 @@ import (
 func FuzzWalker(f *testing.F) {
 	f.Add(uint64(1), uint8(3))
 	f.Add(uint64(2), uint8(40))
+	f.Add(uint64(3), uint8(200))
 	f.Fuzz(func(t *testing.T, seed uint64, count uint8) {
 		random := rand.New(rand.NewPCG(seed, 0))
 		var wire bytes.Buffer
