@@ -171,6 +171,17 @@ func (c *crowd) readers() []*member {
 	return append(append([]*member(nil), c.talkers...), c.listeners...)
 }
 
+// sessions are those of all its streams, as the operator sees them.
+func (c *crowd) sessions() (all []auth.Session) {
+	for _, m := range c.readers() {
+		all = append(all, m.session)
+	}
+	for _, d := range c.deaf {
+		all = append(all, d.sessions...)
+	}
+	return all
+}
+
 // settled says whether all streams are live and those of the deaf clients hold a
 // message whose acknowledgement cannot be sent.
 func (c *crowd) settled(ctx context.Context, before int) error {
