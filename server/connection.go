@@ -50,11 +50,11 @@ type connection struct {
 	owing atomic.Int32 // how many streams are ended; changed under mu
 
 	mu      sync.Mutex
-	streams map[uint32]*stream // those whose end has been neither written nor read
+	streams map[uint32]*callStream // those whose end has been neither written nor read
 }
 
-// A stream is one call on its connection.
-type stream struct {
+// A callStream is the HTTP/2 stream of one call.
+type callStream struct {
 	conn    *connection
 	id      uint32
 	orderly atomic.Bool // it ends as it should: its client may take its time
@@ -67,7 +67,7 @@ type stream struct {
 func newConnection(raw, secured net.Conn, name string) *connection {
 	return &connection{
 		Conn: secured, raw: raw, name: name,
-		reads: walker{skip: prefaceLength}, streams: make(map[uint32]*stream),
+		reads: walker{skip: prefaceLength}, streams: make(map[uint32]*callStream),
 	}
 }
 
@@ -129,8 +129,8 @@ func (c *connection) sent(h frameHeader) (pause bool) {
 }
 
 // begin takes up the call that is at the door. On the goroutine that reads.
-func (c *connection) begin() *stream {
-	s := &stream{conn: c, id: c.latest}
+func (c *connection) begin() *callStream {
+	s := &callStream{conn: c, id: c.latest}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.streams[s.id] = s
@@ -139,7 +139,7 @@ func (c *connection) begin() *stream {
 
 // end notes that the call is over on our side: from here on its client has the
 // time of a stall to take what is left of it.
-func (s *stream) end() {
+func (s *callStream) end() {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
 	if s.conn.streams[s.id] != s {

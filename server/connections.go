@@ -201,7 +201,7 @@ type streamKey struct{}
 // goes down has only the time of a stall: its caller is not to be served.
 func patientWith(ctx context.Context, err error) {
 	reason, _ := auth.ReasonOf(err)
-	if s, ok := ctx.Value(streamKey{}).(*stream); ok && (err == nil || reason == auth.Draining) {
+	if s, ok := ctx.Value(streamKey{}).(*callStream); ok && (err == nil || reason == auth.Draining) {
 		s.orderly.Store(true)
 	}
 }

@@ -25,7 +25,7 @@ type numbering struct {
 }
 
 func (n numbering) ChatStream(chat chatpb.Chat_ChatStreamServer) error {
-	took, _ := chat.Context().Value(streamKey{}).(*stream)
+	took, _ := chat.Context().Value(streamKey{}).(*callStream)
 	inner := reflect.ValueOf(grpc.ServerTransportStreamFromContext(chat.Context())).Elem().FieldByName("id")
 	n.seen <- [2]uint32{took.id, uint32(inner.Uint())}
 	return nil

@@ -20,7 +20,7 @@ import (
 // race detector in it is not the one of which that is promised.
 func promised() time.Duration {
 	if raceDetector {
-		return 4 * time.Second
+		return 3 * time.Second
 	}
 	return time.Second
 }
