@@ -2,9 +2,12 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"reflect"
 	"testing"
 	"time"
@@ -13,6 +16,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 
+	"securechat/auth"
 	"securechat/auth/authtest"
 	chatpb "securechat/proto/chat"
 )
@@ -109,5 +113,49 @@ func TestTheDoorKnowsTheStream(t *testing.T) {
 		case <-patience:
 			t.Fatal("not all calls have come to the handler")
 		}
+	}
+}
+
+// Whom the server does not serve any more has no more than the time of a stall.
+func TestWhoMayTakeTheirTime(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want bool
+	}{
+		{auth.Refuse(auth.TokenExpired, nil), false},
+		{auth.Refuse(auth.MessageInvalid, nil), false},
+		{errors.New("the handler failed"), false},
+		{auth.Refuse(auth.Draining, nil), true}, // what was accepted is acknowledged
+		{nil, true},
+	} {
+		s := &callStream{}
+		patientWith(context.WithValue(t.Context(), streamKey{}, s), test.err)
+		if got := s.orderly.Load(); got != test.want {
+			t.Errorf("after %v a client may take its time: %t", test.err, got)
+		}
+	}
+}
+
+// To close the connection of a client that does not read holds nobody up.
+func TestAbortDoesNotWaitForTheClient(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	raw, theirs := net.Pipe() // without buffers: a write waits for the reader
+	defer theirs.Close()
+	secured := tls.Server(raw, &tls.Config{
+		Certificates: []tls.Certificate{*realm.Server().Certificate()}, MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true,
+	})
+	shaken := make(chan error, 1)
+	go func() {
+		shaken <- tls.Client(theirs, &tls.Config{RootCAs: realm.Server().Pool(), ServerName: authtest.ServerName}).Handshake()
+	}()
+	if err := errors.Join(secured.Handshake(), <-shaken); err != nil {
+		t.Fatal(err)
+	}
+	c := newConnection(raw, secured, "alice")
+	c.released = func() {}
+	began := time.Now()
+	c.abort()
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it took %v", took)
 	}
 }
