@@ -171,6 +171,8 @@ func TestEveryEndingOfTheProgram(t *testing.T) {
 // run returns how long it took to open the streams, and what is to be asked of
 // the connections of the deaf clients later.
 func (row ending) run(ctx context.Context, t *testing.T, life time.Duration) (took time.Duration, deafLeft func(*testing.T)) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	began := time.Now()
 	ends := began.Add(life).Truncate(time.Second)
 	w := row.town(life)
@@ -199,7 +201,7 @@ func (row ending) run(ctx context.Context, t *testing.T, life time.Duration) (to
 	crowd.living.Wait()
 	departed := <-gone
 	if departed.err != nil {
-		t.Fatal(departed.err)
+		t.Fatalf("%v; chatd says of its files: %s", departed.err, w.d.linesWith("replaced"))
 	}
 	if row.code == codes.OK {
 		row.code = codes.Unauthenticated
