@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"slices"
 	"sync"
@@ -143,6 +144,15 @@ func TestEveryEndingOfTheProgram(t *testing.T) {
 	bob := w.citizen("bob", w.roots[0], w.signers[0])
 	bystander, err := openMember(ctx, bob.dial(), bob.token(time.Now().Add(time.Hour)), talkEvery)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := within(patience, func() error { // its admission is counted a moment after the client has it
+		counts, err := w.counts(ctx, streamsLive)
+		if err == nil && counts[0] != 1 {
+			err = fmt.Errorf("%d streams are counted, want 1", counts[0])
+		}
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	leave := make(chan struct{})
