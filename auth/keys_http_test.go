@@ -128,8 +128,8 @@ func TestIssuerIsDownAtStart(t *testing.T) {
 		if entry := <-log; !strings.Contains(entry, "503") || strings.Contains(entry, "hush") {
 			t.Errorf("reported as %s", entry)
 		}
-		if feed.Has("old") || feed.Failures() != 1 {
-			t.Errorf("%d failures", feed.Failures())
+		if feed.Has("old") || feed.State().Broken != 1 {
+			t.Errorf("%d failures", feed.State().Broken)
 		}
 		issuer.set(func(i *fakeIssuer) { i.status = http.StatusOK })
 		within(t, minKeyRetry+1, changed, "first success")

@@ -11,11 +11,11 @@ import (
 	"securechat/certs"
 )
 
-// A keyHolder knows whether the key that has verified a token is still its
-// issuer's. *Verifier is one.
+// A keyHolder knows why the key that has verified a token is not its issuer's any
+// more; nil where it is. *Verifier is one.
 type keyHolder interface {
-	holds(issuer, kid string, key crypto.PublicKey) bool
-	// version changes whenever an answer of holds may have.
+	keyStands(issuer, kid string, key crypto.PublicKey) *Refusal
+	// version changes whenever an answer of keyStands may have.
 	version() uint64
 }
 
@@ -43,8 +43,10 @@ func (g *Guard) stands(s *session, now time.Time) *Refusal {
 		if refusal := revoked(material.Revocations(), id); refusal != nil {
 			return refusal
 		}
-		if keys, ok := g.config.Tokens.(keyHolder); ok && !keys.holds(id.Issuer, id.KeyID, id.key) {
-			return Refusef(TokenKeyRetired, "the key %.100q has left the key set of %.100q", id.KeyID, id.Issuer)
+		if keys, ok := g.config.Tokens.(keyHolder); ok {
+			if refusal := keys.keyStands(id.Issuer, id.KeyID, id.key); refusal != nil {
+				return refusal
+			}
 		}
 	}
 	return g.allowed(s, id)
