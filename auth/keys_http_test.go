@@ -55,13 +55,14 @@ func (i *fakeIssuer) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // followed runs test in a bubble, with a feed over an issuer that has the key
 // "old".
-func followed(t *testing.T, prepare func(*fakeIssuer), test func(t *testing.T, issuer *fakeIssuer, feed *KeyURLSource, log reports)) {
+func followed(t *testing.T, prepare func(*fakeIssuer), test func(t *testing.T, issuer *fakeIssuer, feed *KeyURLSource, log reports), opts ...KeyOption) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{status: http.StatusOK, jwks: setOf(jwkOf(newEd25519Signer(t), "old", nil)), header: http.Header{}}
 		prepare(issuer)
 		log := make(reports, 1000)
-		feed, err := KeyURL(testKeyURL, KeyClient(&http.Client{Transport: issuer}), KeyLogger(log.logger()))
+		opts = append(opts, KeyClient(&http.Client{Transport: issuer}), KeyLogger(log.logger()))
+		feed, err := KeyURL(testKeyURL, opts...)
 		if err != nil {
 			t.Fatal(err)
 		}
