@@ -39,17 +39,17 @@ func (i *fakeIssuer) served() int {
 }
 
 func (i *fakeIssuer) RoundTrip(request *http.Request) (*http.Response, error) {
-	var delay time.Duration
-	i.set(func(i *fakeIssuer) { i.requests, delay = i.requests+1, i.delay })
+	i.mu.Lock()
+	i.requests++
+	delay, status, header, jwks := i.delay, i.status, i.header, i.jwks // as they are when it is asked
+	i.mu.Unlock()
 	select {
 	case <-time.After(delay):
 	case <-request.Context().Done():
 		return nil, request.Context().Err()
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
 	return &http.Response{
-		StatusCode: i.status, Header: i.header, Body: io.NopCloser(strings.NewReader(i.jwks)), Request: request,
+		StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(jwks)), Request: request,
 	}, nil
 }
 
