@@ -74,8 +74,8 @@ func standing(material *certs.Material, chains [][]*x509.Certificate, now time.T
 // endOfTime is about the last that UnixNano can tell.
 var endOfTime = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// allowed holds a live session against the policy of today. A check that panics
-// refuses.
+// allowed holds a live session against the policy of today. One that is not to be
+// in its room any more is expelled from it. A check that panics refuses.
 func (g *Guard) allowed(s *session, id Identity) (refusal *Refusal) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -90,7 +90,11 @@ func (g *Guard) allowed(s *session, id Identity) (refusal *Refusal) {
 	if id.Issuer == "" && !rule.certificateOnly {
 		return Refusef(TokenMissing, "the policy asks for a token now, and the stream began without")
 	}
-	return rule.allow(s.ctx, id)
+	refusal = rule.allow(s.ctx, id)
+	if refusal != nil && refusal.Reason == RoomDenied {
+		return Refuse(Expelled, refusal) // it has been there
+	}
+	return refusal
 }
 
 func expired(id Identity) *Refusal {
