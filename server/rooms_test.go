@@ -16,14 +16,15 @@ import (
 	chatpb "securechat/proto/chat"
 )
 
-// serveRooms serves echoes in rooms, all of which there are.
-func serveRooms(t *testing.T, realm *authtest.Realm) (s *Server, address string) {
+// serveRooms serves echoes in rooms, all of which there are unless openRoom says
+// otherwise.
+func serveRooms(t *testing.T, realm *authtest.Realm, openRoom func(context.Context, auth.Identity, string) error) (s *Server, address string) {
 	t.Helper()
 	s, err := assemble(Config{Certificates: realm.Server(), Tokens: realm.Verifier(), Log: slog.New(slog.DiscardHandler)}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.openRoom = func(context.Context, auth.Identity, string) error { return nil }
+	s.openRoom = openRoom
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -41,10 +42,13 @@ func serveRooms(t *testing.T, realm *authtest.Realm) (s *Server, address string)
 	return s, listener.Addr().String()
 }
 
+func everyRoom(context.Context, auth.Identity, string) error { return nil }
+
 // enter opens a stream in rooms, and says why it was refused.
 func enter(t *testing.T, user *authtest.User, address string, rooms ...string) (chatpb.Chat_ChatStreamClient, error) {
 	t.Helper()
-	ctx := t.Context()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
 	for _, room := range rooms {
 		ctx = metadata.AppendToOutgoingContext(ctx, chatpb.MetadataRoom, room)
 	}
@@ -52,9 +56,7 @@ func enter(t *testing.T, user *authtest.User, address string, rooms ...string) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := stream.Send(&chatpb.ChatMessage{Message: "hello"}); err != nil {
-		t.Fatal(err)
-	}
+	_ = stream.Send(&chatpb.ChatMessage{Message: "hello"}) // its error is Recv's
 	_, err = stream.Recv()
 	return stream, err
 }
@@ -79,8 +81,12 @@ func wantRefused(t *testing.T, err error, reason auth.Reason) {
 // else; from then on the room is closed to them.
 func TestStreamsEndWhenTheRoomPolicyChanges(t *testing.T) {
 	realm := authtest.NewRealm(t)
-	s, address := serveRooms(t, realm)
+	s, address := serveRooms(t, realm, everyRoom)
 	alice, bob := realm.User("alice"), realm.User("bob")
+	carol, err := enter(t, realm.User("carol"), address, "ops")
+	if err != nil {
+		t.Fatal(err)
+	}
 	type open struct {
 		user  *authtest.User
 		rooms []string
@@ -96,6 +102,11 @@ func TestStreamsEndWhenTheRoomPolicyChanges(t *testing.T) {
 		}
 		live[name] = stream
 	}
+	// Once she is out, the streams have been held against what held until then.
+	s.SetRoomPolicy(policyOf(t, "expel carol ops"))
+	_, err = carol.Recv()
+	wantRefused(t, err, auth.Expelled)
+
 	s.SetRoomPolicy(policyOf(t, "room ops bob\nexpel bob d*\n"))
 	began := time.Now()
 	for _, name := range []string{"closed", "expelled"} {
@@ -113,7 +124,7 @@ func TestStreamsEndWhenTheRoomPolicyChanges(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	_, err := enter(t, alice, address, "ops")
+	_, err = enter(t, alice, address, "ops")
 	wantRefused(t, err, auth.RoomDenied)
 	_, err = enter(t, bob, address, "dev")
 	wantRefused(t, err, auth.RoomDenied)
@@ -126,7 +137,7 @@ func TestStreamsEndWhenTheRoomPolicyChanges(t *testing.T) {
 // One stream is one room.
 func TestAStreamOfTwoRoomsIsRefused(t *testing.T) {
 	realm := authtest.NewRealm(t)
-	_, address := serveRooms(t, realm)
+	_, address := serveRooms(t, realm, everyRoom)
 	_, err := enter(t, realm.User("alice"), address, "ops", "dev")
 	wantRefused(t, err, auth.RoomDenied)
 }
@@ -134,8 +145,7 @@ func TestAStreamOfTwoRoomsIsRefused(t *testing.T) {
 // The room policy opens no room that there is none of.
 func TestTheRoomPolicyAddsNoRooms(t *testing.T) {
 	realm := authtest.NewRealm(t)
-	s, address := serveRooms(t, realm)
-	s.openRoom = noRooms
+	s, address := serveRooms(t, realm, noRooms)
 	s.SetRoomPolicy(policyOf(t, "room * *"))
 	_, err := enter(t, realm.User("alice"), address, "ops")
 	wantRefused(t, err, auth.RoomDenied)
