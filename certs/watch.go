@@ -16,6 +16,11 @@ const DefaultInterval = 200 * time.Millisecond
 // system with coarse times does not show a second write soon after the first.
 const settling = 2 * time.Second
 
+// settlingLooks is how often it is read again at the least, however long that
+// takes: the process may be stopped, or its disk busy, for longer than settling,
+// and who waits for a second look at a change must have it.
+const settlingLooks = 3
+
 // Watch calls changed when one of the files may have changed, until ctx ends, and
 // then returns. It looks at each path's metadata once an interval
 // (DefaultInterval if zero), following symbolic links, and so sees a file that is
@@ -24,7 +29,8 @@ const settling = 2 * time.Second
 //
 // It calls changed once at its start, so that nothing between a first read and
 // the watch is lost, at each change, and at each interval in the 2 seconds after
-// one: a caller compares what it reads with what it had. Calls do not overlap.
+// one, but 3 times at the least: a caller compares what it reads with what it had.
+// Calls do not overlap.
 func Watch(ctx context.Context, interval time.Duration, paths []string, changed func()) {
 	if interval <= 0 {
 		interval = DefaultInterval
@@ -32,7 +38,7 @@ func Watch(ctx context.Context, interval time.Duration, paths []string, changed 
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	last := look(paths)
-	until := time.Now().Add(settling)
+	until, looks := time.Now().Add(settling), settlingLooks
 	for {
 		changed()
 		for {
@@ -43,10 +49,11 @@ func Watch(ctx context.Context, interval time.Duration, paths []string, changed 
 			}
 			now := look(paths)
 			if !slices.EqualFunc(last, now, glimpse.same) {
-				last, until = now, time.Now().Add(settling)
+				last, until, looks = now, time.Now().Add(settling), settlingLooks
 				break
 			}
-			if time.Now().Before(until) {
+			if looks > 0 || time.Now().Before(until) {
+				looks--
 				break
 			}
 		}

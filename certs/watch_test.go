@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -19,6 +20,29 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 	if calls < 3 {
 		t.Errorf("%d calls", calls)
 	}
+}
+
+// A process that is stopped after its first look at a change, or whose look takes
+// long, has its second look all the same.
+func TestWatchLooksAgainHoweverLateItIs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		calls := 0
+		Watch(ctx, 0, []string{path}, func() {
+			calls++
+			<-time.After(2 * settling)
+			if calls == 1 {
+				if err := os.WriteFile(path, []byte("text"), 0o600); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		if want := 1 + 1 + settlingLooks; calls != want { // at the start, at the change, and after it
+			t.Errorf("%d calls, want %d", calls, want)
+		}
+	})
 }
 
 func TestGlimpseSeesEachKindOfChange(t *testing.T) {

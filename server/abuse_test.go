@@ -205,6 +205,83 @@ func TestASlowReaderGetsItAll(t *testing.T) {
 	}
 }
 
+// What is taken on other streams does not hide that the end of one is not.
+func TestAStuckStreamAmongBusyOnes(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	address := start(t, realm, server.Config{Limits: server.Limits{Stall: 300 * time.Millisecond}})
+	alice := realm.User("alice")
+	c := abuse(t, address, alice, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	var busy [3]uint32
+	for i := range busy {
+		busy[i] = c.open(chatpb.Chat_ChatStream_FullMethodName, alice.Token)
+	}
+	stuck := c.open(chatpb.Chat_ChatStream_FullMethodName, alice.Token)
+	hi := message(field(2, "hi"))
+	if err := c.WriteData(stuck, true, hi); err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		c.closed()
+	}()
+	_ = c.WriteWindowUpdate(0, 1<<30) // an error is that the server has closed the connection
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.After(10 * time.Second)
+	for {
+		select {
+		case <-gone:
+			return
+		case <-limit:
+			t.Fatal("the server keeps the connection")
+		case <-tick.C:
+			for _, stream := range busy {
+				_ = c.WriteWindowUpdate(stream, 1000)
+				_ = c.WriteData(stream, false, hi)
+			}
+		}
+	}
+}
+
+// A stream that the server ends is not kept by a client that takes what is before
+// its end a little at a time.
+func TestAStreamThatIsCutIsNotReadSlowly(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	address := start(t, realm, server.Config{Limits: server.Limits{Stall: 300 * time.Millisecond}})
+	alice := realm.User("alice")
+	c := abuse(t, address, alice, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 100})
+	stream := c.open(chatpb.Chat_ChatStream_FullMethodName, alice.Token)
+	if err := c.WriteData(stream, false, message(field(2, strings.Repeat("x", 4000)))); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WriteData(stream, false, message([]byte{0xff})); err != nil { // ends it with MESSAGE_INVALID
+		t.Fatal(err)
+	}
+	if err := c.conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	slowly := time.NewTicker(50 * time.Millisecond)
+	defer slowly.Stop()
+	for got := 0; ; {
+		frame, err := c.ReadFrame()
+		if err != nil {
+			var timeout net.Error
+			if errors.As(err, &timeout) && timeout.Timeout() {
+				t.Fatal(err)
+			}
+			return // closed
+		}
+		if data, ok := frame.(*http2.DataFrame); ok {
+			<-slowly.C
+			_ = c.WriteWindowUpdate(stream, 50) // an error is that the server has closed the connection
+			if got += len(data.Data()); got > 4000 {
+				t.Fatal("the client has taken all in its own time")
+			}
+		}
+	}
+}
+
 // Opening and resetting other streams is no progress.
 func TestAStuckClientThatResetsOtherStreams(t *testing.T) {
 	realm := authtest.NewRealm(t)

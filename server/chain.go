@@ -24,10 +24,10 @@ func (s *Server) chain() []auth.Interceptor {
 	}
 }
 
-// policy lists every method that the server has.
-func policy() auth.Policy {
+// rules lists every method that the server has.
+func (s *Server) rules() auth.Policy {
 	return auth.Policy{
-		chatpb.Chat_ChatStream_FullMethodName: auth.Rule{}.And(echoOnly),
+		chatpb.Chat_ChatStream_FullMethodName: auth.Rule{}.And(s.namedRoom),
 		auth.RefreshMethod:                    auth.Rule{},
 		// A prober has a certificate and no token.
 		"/grpc.health.v1.Health/Check": auth.CertificateOnly(),

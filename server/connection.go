@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -20,10 +21,8 @@ const (
 	maxCrumbs = 1000
 
 	// looksPerStall is how often a connection is looked at in the time that a
-	// client may leave the end of a stream untaken, and settle how many looks more
-	// it must last, because a stream that was idle may be about to end.
+	// client may leave the end of a stream untaken.
 	looksPerStall = 10
-	settle        = 2
 )
 
 // A connection is a secured connection that watches its own frames. grpc-go
@@ -33,44 +32,71 @@ const (
 // call.
 type connection struct {
 	net.Conn
-	name     string // the identity that it counts under
-	excess   bool   // beyond that identity's limit
+	raw      net.Conn // what Conn secures
+	name     string   // the identity that it counts under
+	excess   bool     // beyond that identity's limit
 	once     sync.Once
 	released func()
 
 	closing func(why string) // called once the server closes it for what it does
 
 	reads  walker // of the goroutine that reads
+	ahead  []byte // likewise: what has been read and not yet handed on
+	latest uint32 // likewise: the stream whose header block was handed on last
 	crumbs int    // likewise: those that are not paid for
 	writes walker // of the goroutine that writes
-	last   uint32 // likewise: the stream last written to, at lastAt
-	lastAt int64
 
-	tick atomic.Int64 // counts the looks that the gate takes
+	tick  atomic.Int64 // counts the looks that the gate takes
+	owing atomic.Int32 // how many streams are ended; changed under mu
 
 	mu      sync.Mutex
-	open    map[uint32]int64 // streams whose end has been neither written nor read -> tick of the last write to it
-	serving int              // of them, those that a handler works on
-	owing   int64            // the tick since which some have had nothing written and no handler; 0: none
+	streams map[uint32]*callStream // those whose end has been neither written nor read
 }
 
-func newConnection(secured net.Conn, name string) *connection {
-	return &connection{Conn: secured, name: name, reads: walker{skip: prefaceLength}, open: make(map[uint32]int64)}
+// A callStream is the HTTP/2 stream of one call.
+type callStream struct {
+	conn    *connection
+	id      uint32
+	orderly atomic.Bool // it ends as it should: its client may take its time
+
+	// Guarded by conn.mu.
+	ended bool  // on our side
+	since int64 // the tick from which its client's time counts, once it has ended
 }
 
-// Read closes the connection of a client that crumbles its messages.
-func (c *connection) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	c.reads.walk(b[:n], c.received)
+func newConnection(raw, secured net.Conn, name string) *connection {
+	return &connection{
+		Conn: secured, raw: raw, name: name,
+		reads: walker{skip: prefaceLength}, streams: make(map[uint32]*callStream),
+	}
+}
+
+// Read hands on nothing beyond the end of a header block: grpc-go reads on only
+// when it is done with a block, so the stream of a call that it brings to the
+// door is the latest. It closes the connection of a client that crumbles its
+// messages.
+func (c *connection) Read(b []byte) (n int, err error) {
+	if len(c.ahead) > 0 {
+		n = c.reads.walk(b[:copy(b, c.ahead)], c.received)
+		if c.ahead = c.ahead[n:]; len(c.ahead) == 0 {
+			c.ahead = nil // idle connections keep no buffer
+		}
+	} else {
+		var got int
+		got, err = c.Conn.Read(b)
+		if n = c.reads.walk(b[:got], c.received); n < got {
+			c.ahead, err = bytes.Clone(b[n:got]), nil // an error comes again with the next read
+		}
+	}
 	if c.crumbs > maxCrumbs {
 		c.crumbs = 0
 		c.closing("the client cuts its messages into crumbs")
-		_ = c.Close()
+		c.abort()
 	}
 	return n, err
 }
 
-func (c *connection) received(h frameHeader) {
+func (c *connection) received(h frameHeader) (pause bool) {
 	switch h.kind {
 	case frameData:
 		if h.length < crumb && h.flags&flagEndStream == 0 {
@@ -81,10 +107,9 @@ func (c *connection) received(h frameHeader) {
 	case frameReset:
 		c.over(h.stream)
 	case frameHeaders:
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.open[h.stream] = c.tick.Load()
+		c.latest = h.stream
 	}
+	return h.endsBlock()
 }
 
 func (c *connection) Write(b []byte) (int, error) {
@@ -93,65 +118,81 @@ func (c *connection) Write(b []byte) (int, error) {
 	return n, err
 }
 
-func (c *connection) sent(h frameHeader) {
+func (c *connection) sent(h frameHeader) (pause bool) {
 	switch {
 	case h.endsStream():
 		c.over(h.stream)
-	case h.kind == frameData:
+	case h.kind == frameData && h.length > 0 && c.owing.Load() > 0:
 		c.wrote(h.stream)
 	}
+	return false
 }
 
-// wrote notes that a client takes what is for it on a stream.
-func (c *connection) wrote(stream uint32) {
-	now := c.tick.Load()
-	if stream == c.last && now == c.lastAt {
-		return
-	}
-	c.last, c.lastAt = stream, now
+// begin takes up the call that is at the door. On the goroutine that reads.
+func (c *connection) begin() *callStream {
+	s := &callStream{conn: c, id: c.latest}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, ok := c.open[stream]; ok {
-		c.open[stream] = now
+	c.streams[s.id] = s
+	return s
+}
+
+// end notes that the call is over on our side: from here on its client has the
+// time of a stall to take what is left of it.
+func (s *callStream) end() {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	if s.conn.streams[s.id] != s {
+		return // its end has passed already
+	}
+	s.ended, s.since = true, s.conn.tick.Load()
+	s.conn.owing.Add(1)
+}
+
+// wrote notes that a client takes what is for it on a stream. Of one that ends as
+// it should it may take all, however slowly.
+func (c *connection) wrote(id uint32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s, ok := c.streams[id]; ok && s.ended && s.orderly.Load() {
+		s.since = c.tick.Load()
 	}
 }
 
 // over notes that the end of a stream has passed.
-func (c *connection) over(stream uint32) {
+func (c *connection) over(id uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.open, stream)
-}
-
-// serve notes that a call has begun (1) or is done with (-1) on our side.
-func (c *connection) serve(change int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.serving += change
-}
-
-// look is taken every so often, and says whether for patience looks the client
-// has taken nothing of a stream that is over on our side. Which streams those
-// are is not known here, but that there are some: where more streams have had
-// nothing written than handlers are at work, some have no handler. A stream that
-// is read slowly has something written, so its client has all the time it needs.
-func (c *connection) look(patience int64) (stuck bool) {
-	now := c.tick.Add(1)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	quiet := 0
-	for _, written := range c.open {
-		if now-written > patience {
-			quiet++
+	if s, ok := c.streams[id]; ok {
+		delete(c.streams, id)
+		if s.ended {
+			c.owing.Add(-1)
 		}
 	}
-	switch {
-	case quiet <= c.serving:
-		c.owing = 0
-	case c.owing == 0:
-		c.owing = now
+}
+
+// look is taken every so often, and says whether the client has left the end of a
+// stream untaken for more than patience looks.
+func (c *connection) look(patience int64) (stuck bool) {
+	now := c.tick.Add(1)
+	if c.owing.Load() == 0 {
+		return false
 	}
-	return c.owing != 0 && now-c.owing >= settle
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.streams {
+		if s.ended && now-s.since > patience {
+			return true
+		}
+	}
+	return false
+}
+
+// abort closes the connection without the alert that ends TLS: to write that can
+// take seconds where a client does not read.
+func (c *connection) abort() {
+	_ = c.raw.Close()
+	_ = c.Close()
 }
 
 func (c *connection) Close() error {

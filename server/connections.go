@@ -70,7 +70,7 @@ func (g *gate) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, er
 		g.refused(raw, reason, err)
 		return nil, nil, err
 	}
-	conn := newConnection(secured, g.identity(info))
+	conn := newConnection(raw, secured, g.identity(info))
 	conn.closing = func(why string) {
 		g.server.metrics.closed.Add(context.Background(), 1)
 		g.server.config.Log.Warn("connection closed: "+why, slog.String("peer", raw.RemoteAddr().String()), slog.String("identity", conn.name))
@@ -116,7 +116,7 @@ func (g *gate) tend(ctx context.Context) {
 		case <-ticker.C:
 			for _, conn := range g.stuck() {
 				conn.closing("the client does not take the end of its streams")
-				_ = conn.Close()
+				conn.abort()
 			}
 		}
 	}
@@ -192,4 +192,16 @@ func connectionOf(ctx context.Context) (*connection, bool) {
 	}
 	addr, ok := p.Addr.(peerAddr)
 	return addr.connection, ok
+}
+
+type streamKey struct{}
+
+// patientWith lets the client of a call take its time with what is left of it, if
+// it keeps taking. A call that the server ends for any other reason than that it
+// goes down has only the time of a stall: its caller is not to be served.
+func patientWith(ctx context.Context, err error) {
+	reason, _ := auth.ReasonOf(err)
+	if s, ok := ctx.Value(streamKey{}).(*callStream); ok && (err == nil || reason == auth.Draining) {
+		s.orderly.Store(true)
+	}
 }

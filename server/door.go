@@ -32,9 +32,9 @@ func (s *Server) door(ctx context.Context, info *tap.Info) (context.Context, err
 		ctx, cancel = context.WithTimeout(ctx, s.config.Limits.Unary)
 		context.AfterFunc(ended, cancel)
 	}
-	conn.serve(1)
-	context.AfterFunc(ctx, func() { conn.serve(-1) })
-	return ctx, nil
+	stream := conn.begin()
+	context.AfterFunc(ctx, stream.end)
+	return context.WithValue(ctx, streamKey{}, stream), nil
 }
 
 // turnAway logs and counts a call that is refused at the door.

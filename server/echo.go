@@ -1,12 +1,9 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"io"
 	"time"
-
-	"google.golang.org/grpc/metadata"
 
 	"securechat/auth"
 	chatpb "securechat/proto/chat"
@@ -14,15 +11,6 @@ import (
 
 // maxID is how long a message's idempotency key may be, in bytes.
 const maxID = 64
-
-// echoOnly refuses streams that name a room. This server has none, and does not
-// say so: a room that is closed and one that is absent look alike.
-func echoOnly(ctx context.Context, _ auth.Identity) error {
-	if len(metadata.ValueFromIncomingContext(ctx, chatpb.MetadataRoom)) > 0 {
-		return auth.Refusef(auth.RoomDenied, "the stream names a room and the server has none")
-	}
-	return nil
-}
 
 type chat struct {
 	chatpb.UnimplementedChatServer

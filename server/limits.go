@@ -39,7 +39,8 @@ type Limits struct {
 	// Default 10 s.
 	Unary time.Duration
 	// Stall is how long a client may leave the end of a stream untaken before its
-	// connection is closed. Default 5 s.
+	// connection is closed. A stream that ends in good order, or because the server
+	// goes down, may take longer while some of it is taken in that time. Default 5 s.
 	Stall time.Duration
 	// Keepalive is how long a connection may be silent before it is probed, and
 	// KeepaliveTimeout how long the answer may take. Default 1 min and 20 s.

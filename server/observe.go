@@ -63,6 +63,7 @@ func (s *Server) observe() auth.Interceptor {
 		Unary: func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 			c := s.begin(ctx, info.FullMethod)
 			response, err := handler(context.WithValue(ctx, callKey{}, c), req)
+			patientWith(ctx, err)
 			s.endUnary(ctx, c, err)
 			return response, wire(err)
 		},
@@ -71,6 +72,7 @@ func (s *Server) observe() auth.Interceptor {
 			c.connect = s.startConnect(stream.Context(), info.FullMethod)
 			ctx := context.WithValue(stream.Context(), callKey{}, c)
 			err := handler(srv, &middleware.WrappedServerStream{ServerStream: stream, WrappedContext: ctx})
+			patientWith(ctx, err)
 			s.endStream(ctx, c, err)
 			return wire(err)
 		},

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -76,6 +77,10 @@ type Server struct {
 	gate    *gate
 	codec   *codec
 	unary   map[string]bool // the methods that are not streams
+	rooms   atomic.Pointer[RoomPolicy]
+	// openRoom is what a room asks of its caller beside the room policy: that
+	// the token allows it, and that there is such a room.
+	openRoom func(ctx context.Context, id auth.Identity, room string) error
 }
 
 // New assembles a server. It refuses a configuration that would leave a method
@@ -95,8 +100,9 @@ func assemble(config Config, service chatpb.ChatServer) (*Server, error) {
 		config.Log = slog.Default()
 	}
 	config.Limits = config.Limits.withDefaults()
-	s := &Server{config: config, policy: policy(), health: health.NewServer(), streams: newTally(config.Limits.StreamsPerIdentity),
+	s := &Server{config: config, openRoom: noRooms, health: health.NewServer(), streams: newTally(config.Limits.StreamsPerIdentity),
 		quiet: newQuiet(config.Now), codec: newCodec(config.Limits.MessageBytes), unary: make(map[string]bool)}
+	s.policy = s.rules()
 	s.tracer = noop.NewTracerProvider().Tracer("")
 	if config.Tracing != nil {
 		s.tracer = config.Tracing.Tracer("securechat/server")

@@ -93,6 +93,16 @@ func (p *process) errors() string {
 	return p.stderr.String()
 }
 
+// linesWith returns the lines on stderr that contain a text.
+func (p *process) linesWith(text string) (found []string) {
+	for line := range strings.Lines(p.errors()) {
+		if strings.Contains(line, text) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
 // wait waits for the end and returns the exit code. A process that does not end
 // is killed.
 func (p *process) wait() (int, error) {

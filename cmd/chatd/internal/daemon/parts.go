@@ -9,12 +9,8 @@ import (
 	"slices"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/metric"
-
 	"securechat/auth"
 	"securechat/certs"
-	"securechat/cmd/chatd/internal/settings"
 	"securechat/server"
 )
 
@@ -23,6 +19,7 @@ type parts struct {
 	source *certs.FileSource
 	keys   auth.KeyFeed
 	server *server.Server
+	policy *certs.Following // nil: there is none
 }
 
 func assemble(config Config) (p *parts, err error) {
@@ -33,10 +30,7 @@ func assemble(config Config) (p *parts, err error) {
 		}
 	}()
 	s := config.Settings
-	p.source, err = certs.Files(certs.Paths{
-		Certificate: s.TLSCert, Key: s.TLSKey, Roots: s.ClientCA, CRL: s.CRL, Revocations: s.Revocations,
-	}, certs.WithLogger(config.Log))
-	if err != nil {
+	if p.source, err = openCertificates(s, config.Log); err != nil {
 		return p, err
 	}
 	if p.keys, err = openKeys(s, config.Log); err != nil {
@@ -61,27 +55,10 @@ func assemble(config Config) (p *parts, err error) {
 		Tracing:      config.Telemetry.Tracing,
 		Metrics:      config.Telemetry.Metrics,
 	})
+	if err == nil && s.Policy != "" {
+		p.policy, err = followPolicy(s.Policy, p.server, config.Log)
+	}
 	return p, err
-}
-
-func openKeys(s settings.Settings, log *slog.Logger) (auth.KeyFeed, error) {
-	options := []auth.KeyOption{auth.KeyLogger(log)}
-	if s.JWKSCA != "" {
-		roots, err := certs.LoadCertificates(s.JWKSCA)
-		if err != nil {
-			return nil, err
-		}
-		pool := x509.NewCertPool()
-		for _, root := range roots {
-			pool.AddCert(root)
-		}
-		options = append(options, auth.KeyRoots(pool))
-	}
-	keys, err := auth.Keys(s.JWKS, options...)
-	if err != nil {
-		return nil, fmt.Errorf("--jwks: %w", err)
-	}
-	return keys, nil
 }
 
 func (p *parts) close() {
@@ -91,20 +68,9 @@ func (p *parts) close() {
 	if p.keys != nil {
 		_ = p.keys.Close() // never fails
 	}
-}
-
-// observe counts what became of replaced files.
-func (p *parts) observe(metrics metric.MeterProvider) error {
-	certificates := metric.WithAttributeSet(attribute.NewSet(attribute.String("feed", "certificates")))
-	keys := metric.WithAttributeSet(attribute.NewSet(attribute.String("feed", "keys")))
-	_, err := metrics.Meter("securechat/chatd").Int64ObservableCounter("securechat.reload.failures",
-		metric.WithUnit("{attempt}"), metric.WithDescription("Replacements of certificates, revocations or token keys that were broken and not taken up."),
-		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
-			o.Observe(int64(p.source.Failures()), certificates)
-			o.Observe(int64(p.keys.Failures()), keys)
-			return nil
-		}))
-	return err
+	if p.policy != nil {
+		_ = p.policy.Close() // never fails
+	}
 }
 
 // warn logs a certificate that no client will accept. The service starts all the
