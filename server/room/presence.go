@@ -1,6 +1,9 @@
 package room
 
 import (
+	"context"
+	"slices"
+	"strings"
 	"time"
 
 	chatpb "securechat/proto/chat"
@@ -52,4 +55,22 @@ func (m *Member) Typing() {
 		r.tell(&Event{Kind: chatpb.Kind_TYPING, User: m.user, Time: r.hub.config.Now()})
 		r.broadcast()
 	}
+}
+
+// Members returns who is in the room, by name.
+func (h *Hub) Members(ctx context.Context, key Key) ([]Presence, error) {
+	h.mu.Lock()
+	r := h.rooms[key]
+	h.mu.Unlock()
+	if r == nil {
+		return nil, nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var members []Presence
+	for user, s := range r.present.here {
+		members = append(members, Presence{User: user, Since: s.since})
+	}
+	slices.SortFunc(members, func(a, b Presence) int { return strings.Compare(a.User, b.User) })
+	return members, nil
 }
