@@ -168,7 +168,7 @@ func New(config Config) *Hub {
 	}
 	h.open, h.shut = context.WithCancel(context.Background())
 	h.life, h.end = context.WithCancel(context.Background())
-	h.tasks.Go((&writer{hub: h}).run)
+	h.tasks.Go(newWriter(h).run)
 	h.tasks.Go(h.keep)
 	if config.Cluster != nil {
 		h.behind.signal = make(chan struct{}, 1)
