@@ -108,15 +108,29 @@ func heap() uint64 {
 // A replay is read from the log however far the room runs ahead meanwhile.
 func TestAReplayIsNotCut(t *testing.T) {
 	hub := newHub(t, room.Config{Log: roomtest.NewMemory(), Queue: 8})
-	fillRoom(t, hub, "ops", 20)
+	fillRoom(t, hub, "ops", 60)
 	bob := join(t, hub, "ops", "bob", beginning)
-	const rounds = 30
-	for count := range 20 + 10*rounds {
-		if bob.want("filler: filling"); count%10 == 5 && count < 10*rounds {
-			fillRoom(t, hub, "ops", 10)
+	const before, rounds = 60, 30
+	lived := false
+	for count := 0; count < before+10*rounds; {
+		e, err := bob.next()
+		if err != nil {
+			t.Fatalf("after %d messages: %v", count, err)
+		}
+		switch show(e) {
+		case "filler: filling":
+			if count++; count%10 == 5 && count < 10*rounds {
+				fillRoom(t, hub, "ops", 10)
+			}
+		case "LIVE":
+			if lived || count < 10*rounds {
+				t.Errorf("LIVE after %d messages", count)
+			}
+			lived = true
+		default:
+			t.Errorf("%s after %d messages", show(e), count)
 		}
 	}
-	bob.want("LIVE")
 }
 
 func TestPostWaitsWhileTooMuchIsNotAcknowledged(t *testing.T) {
