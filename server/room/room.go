@@ -44,7 +44,13 @@ type room struct {
 	// wake is closed when something has happened; nil while nobody waits for it.
 	wake    chan struct{}
 	present presence
-	stops   []func() // of what the cluster delivers
+	leaving int // users in it who are about to be told to have left
+	// beatHead is the ring's head at the keeper's last look, and still for how
+	// many looks it has been that.
+	beatHead uint64
+	still    int
+	stops    []func()  // of what the cluster delivers
+	asked    time.Time // when the other nodes were asked for their users; set by load
 }
 
 func newRoom(h *Hub, key Key) *room {
