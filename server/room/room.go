@@ -133,9 +133,11 @@ func (r *room) overtake() {
 	}
 }
 
-// encode makes, once for all, what members are sent of a message.
+// encode makes, once for all, what members are sent of a message. With mu.
 func (r *room) encode(e *Event) {
-	wire, err := AppendMessage(nil, &e.Entry)
+	sent := e.Entry
+	sent.Traceparent = r.hub.delivering(&e.Entry, len(r.members))
+	wire, err := AppendMessage(nil, &sent)
 	if err != nil { // neither Post nor a log lets such a message in
 		r.hub.config.Logger.Error("a message cannot be encoded", "sequence", e.Entry.Sequence, "error", err)
 	}
