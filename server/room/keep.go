@@ -125,9 +125,9 @@ func (h *Hub) takeUnused(now time.Time) []*room {
 			continue
 		}
 		r.mu.Lock()
-		pending := r.pending
+		still := r.loaded && r.pending == 0 && !r.appending
 		r.mu.Unlock()
-		if pending == 0 {
+		if still {
 			delete(h.rooms, key)
 			taken = append(taken, r)
 		}

@@ -23,7 +23,7 @@ type room struct {
 	idle    time.Time
 
 	mu     sync.Mutex
-	loaded bool   // the room has been read through
+	loaded bool   // the room has been found in the log
 	tail   uint64 // the newest sequence known, 0 if the log had none of the room
 	// floor is a sequence of the log up to which the room was known when it was
 	// loaded. lost is one before which the room may have had entries, if it had
@@ -36,9 +36,12 @@ type room struct {
 	// way: what the log has after tail may be this node's own.
 	appending bool
 	pending   int // posts that have not been settled
-	index     index
-	ring      ring
-	members   []*Member
+	// identified says that the index is complete, indexing that it is being read.
+	identified bool
+	indexing   *indexing
+	index      index
+	ring       ring
+	members    []*Member
 	// slowest is not after any position of those who read the ring.
 	slowest uint64
 	// wake is closed when something has happened; nil while nobody waits for it.
@@ -85,9 +88,9 @@ func (r *room) publish(entry Entry) {
 	r.tell(&Event{Kind: chatpb.Kind_MESSAGE, Entry: entry})
 }
 
-// know makes an entry findable by its id. With mu.
+// know makes an entry findable by its id, once anybody looks for ids. With mu.
 func (r *room) know(entry *Entry) {
-	if entry.ID != "" {
+	if entry.ID != "" && (r.identified || r.indexing != nil) {
 		r.index.add(r.hub.config.hash(entry.User, entry.ID), entry.Sequence)
 	}
 }
