@@ -165,7 +165,9 @@ func TestACursorBeforeWhatIsKept(t *testing.T) {
 func TestASlowMemberAmongOthers(t *testing.T) {
 	const total = 400
 	log := &journal{}
-	c := openRooms(t, func(config *server.Config) { config.Log = log.logger() })
+	c := openRooms(t, func(config *server.Config) {
+		config.Log, config.Rooms.Lag = log.logger(), time.Second
+	})
 	slow := c.join(c.member("slow"), "lobby")
 	alice, bob := c.join(c.member("alice"), "lobby"), c.join(c.member("bob"), "lobby")
 	text := strings.Repeat("x", 8<<10) // much more in all than a room keeps and windows let through

@@ -55,6 +55,7 @@ func (r *room) beat(now time.Time, list, look bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.attend(now)
+	r.cutSlow(now)
 	if list && len(r.present.here) > 0 {
 		r.hub.announce(r)
 	}
