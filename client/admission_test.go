@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -78,22 +79,24 @@ func TestOpenAfterFailure(t *testing.T) {
 	chatpb.RegisterChatServer(srv, oddChat{handler: silent})
 	user := realm.User("alice")
 	source := &swap{}
-	source.Store(material(t, realm, newCA(t), certs.IssueOptions{}))
+	wary, err := certs.NewMaterial(user.Certificates.Certificate(), []*x509.Certificate{newCA(t).Certificate()}, nil)
+	must(t, err)
+	source.Store(wary)
 	conn := dial(t, user, realm.Serve(srv), func(c *Config) { c.Certificates = source })
-	_, err := conn.Open(patient(t))
+	_, err = conn.Open(patient(t))
 	if problem, _ := certs.ProblemOf(err); problem != certs.Untrusted {
-		t.Fatalf("got %v, want a refusal of the certificate", err)
+		t.Fatalf("got %v, want a refusal of the server's certificate", err)
 	}
 
 	source.Store(user.Certificates)
 	ctx := patient(t)
 	var stream *Stream
 	for stream == nil && ctx.Err() == nil {
-		conn.line.grpc.ResetConnectBackoff()
+		conn.lines.current.grpc.ResetConnectBackoff()
 		stream, _ = conn.Open(ctx)
 	}
 	if stream == nil {
-		t.Fatal("a good certificate is of no use")
+		t.Fatal("good roots are of no use")
 	}
 	defer stream.Close()
 	srv.Stop()

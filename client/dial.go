@@ -39,16 +39,21 @@ type Config struct {
 	// ServerName is the name that the server's certificate must have. Default:
 	// the host of Server.
 	ServerName string
-	// Certificates has the client's certificate and the trusted roots; each
-	// connection uses those of its moment. Required.
+	// Certificates has the client's certificate and the trusted roots. Required.
+	//
+	// When the certificate changes, streams move to a new connection. A source
+	// that is a certs.Notifier, as that of certs.Files is, has them move at once;
+	// any other is looked at when a stream is opened, and once a minute. Roots
+	// and revocations that change move nothing: each handshake goes by those of
+	// its moment.
 	Certificates certs.Source
-	// Token is asked once for each stream that is opened, and for what refreshes
-	// the streams that are live. Required.
+	// Token is asked once for each stream that is opened, for what refreshes the
+	// streams that are live, and when they move. Required.
 	Token TokenSource
 	// Events is told what happens while streams are live; nil: nobody is told. It
-	// is called from the goroutine that refreshes, one event after another, and
-	// must return soon: the next refresh waits for it, and so does Close, which
-	// it must not call.
+	// is called from goroutines of the Conn, one event after another, and must
+	// return soon: refreshing and moving wait for it, and so does Close, which it
+	// must not call.
 	Events func(Event)
 	// Tracing makes the spans; nil makes none.
 	Tracing trace.TracerProvider
@@ -62,8 +67,9 @@ type Conn struct {
 	server string
 	token  TokenSource
 	tracer trace.Tracer // nil: no spans
-	line   *line
+	lines  *lines
 	keeper *keeper
+	mover  *mover
 }
 
 // Dial checks the configuration and returns a connection, without waiting for
@@ -85,10 +91,12 @@ func Dial(cfg Config) (*Conn, error) {
 	if cfg.Tracing != nil {
 		c.tracer = cfg.Tracing.Tracer("securechat/client")
 	}
-	if c.line, err = newLine(cfg, server); err != nil {
+	if c.lines, err = newLines(cfg, server); err != nil {
 		return nil, err
 	}
-	c.keeper = newKeeper(cfg.Token, refresh, cfg.Events)
+	events := oneByOne(cfg.Events)
+	c.keeper = newKeeper(cfg.Token, refresh, events)
+	c.mover = newMover(c.lines, cfg.Token, events)
 	return c, nil
 }
 
@@ -110,12 +118,14 @@ func transport(cfg Config, l *link) []grpc.DialOption {
 	}
 }
 
-// Close ends the connection and all its streams, and waits for what refreshes
-// them: for the token source and Config.Events where they have been called.
+// Close ends the connection and all its streams, and waits for what refreshes and
+// moves them: for the token source and Config.Events where they have been called.
 func (c *Conn) Close() error {
 	c.keeper.stop()
-	err := c.line.grpc.Close()
+	c.mover.stop()
+	err := c.lines.close()
 	c.keeper.wait()
+	c.mover.wait()
 	return err
 }
 

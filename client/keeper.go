@@ -35,9 +35,6 @@ type renewal struct {
 }
 
 func newKeeper(source TokenSource, renew func(context.Context, *line, string) (renewal, error), events func(Event)) *keeper {
-	if events == nil {
-		events = func(Event) {}
-	}
 	k := &keeper{source: source, renew: renew, events: events, wake: make(chan struct{}, 1), leases: map[*lease]struct{}{}}
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	return k

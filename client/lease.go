@@ -1,10 +1,7 @@
 package client
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"math/rand/v2"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -49,28 +46,4 @@ func dueAt(now, expires time.Time) time.Time {
 // spread returns d, more or less by up to the share of it.
 func spread(d time.Duration, share float64) time.Duration {
 	return time.Duration(float64(d) * (1 + share*(2*rand.Float64()-1)))
-}
-
-// expiryOf reads when a token expires out of it (RFC 7519, section 4.1.4), and
-// whether it says so. It verifies nothing: that is for the server to do.
-func expiryOf(token string) (time.Time, bool) {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return time.Time{}, false
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return time.Time{}, false
-	}
-	var claims struct {
-		Expires *float64 `json:"exp"`
-	}
-	if json.Unmarshal(payload, &claims) != nil || claims.Expires == nil {
-		return time.Time{}, false
-	}
-	const latest = 1 << 40 // seconds; beyond any calendar
-	if seconds := *claims.Expires; seconds >= 0 && seconds < latest {
-		return time.Unix(int64(seconds), 0), true
-	}
-	return time.Time{}, false
 }

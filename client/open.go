@@ -7,77 +7,88 @@ import (
 	"io"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	chatpb "securechat/proto/chat"
 )
 
+// rotation is how far apart certificate and token may be replaced without an
+// Open noticing: certs.Files takes up a change within half of it.
+const rotation = time.Second
+
 // Open opens an echo stream and returns once the server has admitted it. It does
 // not wait for a server that is away: where connecting fails, so does Open, and
 // until the next attempt, which is at most 10 s later, with the same error.
 //
+// Where the token belongs to another certificate than the client's, Open waits up
+// to a second for Config.Certificates to change, if that is a certs.Notifier.
+//
 // The error is an *Error, or that of the token source, wrapped. The context
 // bounds the opening alone; Close ends the stream.
 func (c *Conn) Open(ctx context.Context) (*Stream, error) {
-	return c.open(ctx, metadata.MD{})
-}
-
-// open opens a stream with metadata that says which. Metadata in the context
-// does not count: the stream's is all this package's own.
-func (c *Conn) open(ctx context.Context, md metadata.MD) (*Stream, error) {
-	token, err := obtain(ctx, c.token)
+	s, err := c.open(ctx, metadata.MD{})
 	if err != nil {
 		return nil, err
 	}
-	if c.tracer == nil {
-		return c.admitted(ctx, md, token)
-	}
-	ctx, span := c.startConnect(ctx)
-	if traceparent := chatpb.FormatTraceparent(span.SpanContext()); traceparent != "" {
-		md.Set(chatpb.MetadataTraceparent, traceparent)
-	}
-	stream, err := c.admitted(ctx, md, token)
-	var refusal *Error
-	errors.As(err, &refusal)
-	endConnect(span, refusal)
-	if err != nil {
-		return nil, err
-	}
-	stream.spans = newSpans(c.tracer, stream.user, trace.SpanContextFromContext(ctx))
-	return stream, nil
-}
-
-// admitted makes the call and waits for the server's word.
-func (c *Conn) admitted(ctx context.Context, md metadata.MD, token string) (*Stream, error) {
-	streamCtx, cancel := context.WithCancelCause(metadata.NewOutgoingContext(context.WithoutCancel(ctx), md))
-	opened := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
-	header, call, err := c.line.open(streamCtx, token)
-	if !opened() {
-		cancel(context.Cause(ctx))
-		return nil, outOfTime(c.server, ctx, c.line.link.last())
-	}
-	if err != nil {
-		cancel(err)
-		return nil, fromStatus(c.server, err, c.line.link.last())
-	}
-	user, expires, err := readAdmission(header)
-	if err != nil {
-		cancel(err)
-		return nil, &Error{Server: c.server, Code: codes.Internal, Text: err.Error(), cause: err}
-	}
-	over, _ := peer.FromContext(call.Context())
-	s := &Stream{
-		server: c.server, grpc: call, ctx: streamCtx, cancel: cancel, user: user,
-		link: c.line.link, keeper: c.keeper, lease: newLease(c.line, localAddress(over), expires),
-	}
-	s.sending.cancel, s.receiving.cancel = cancel, cancel
-	c.keeper.add(s.lease)
+	c.mover.add(s)
 	return s, nil
+}
+
+// open opens a stream with metadata that says which. The stream stays on its line
+// unless the caller adds it to the mover.
+func (c *Conn) open(ctx context.Context, md metadata.MD) (*Stream, error) {
+	token, ways, err := c.pair(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.lines.drop(ways...)
+	s := newStream(ctx, c, md)
+	var first *leg
+	for _, via := range ways {
+		if first, err = c.reach(ctx, s.ctx, via, md, token); err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
+		s.end(err)
+		return nil, err
+	}
+	c.lines.proven(first.line)
+	c.mover.nudge()
+	s.begin(first)
+	return s, nil
+}
+
+// pair returns a token and the lines to try with it, in this order. The caller
+// drops them.
+func (c *Conn) pair(ctx context.Context) (token string, ways []*line, err error) {
+	if token, err = obtain(ctx, c.token); err != nil {
+		return "", nil, err
+	}
+	var late *time.Timer
+	for {
+		changed := c.lines.changed()
+		ways, fits := c.lines.suited(token)
+		if fits || changed == nil {
+			return token, ways, nil
+		}
+		if late == nil {
+			late = time.NewTimer(rotation)
+			defer late.Stop()
+		}
+		select {
+		case <-changed:
+			c.lines.drop(ways...)
+		case <-late.C: // the server refuses it, and says why
+			return token, ways, nil
+		case <-ctx.Done():
+			c.lines.drop(ways...)
+			return "", nil, outOfTime(c.server, ctx, nil)
+		}
+	}
 }
 
 // open makes the call and returns what the server says of the stream.

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	chatpb "securechat/proto/chat"
 )
@@ -28,36 +28,59 @@ const traceIDStart, traceIDEnd = 3, 35
 // may be called from any.
 type Stream struct {
 	// Set when the stream opens.
-	server string
-	grpc   grpc.BidiStreamingClient[chatpb.ChatMessage, chatpb.ChatMessage]
-	ctx    context.Context // its cause says why this side ended the stream
-	cancel context.CancelCauseFunc
-	link   *link
-	user   string
-	keeper *keeper // of the Conn
-	lease  *lease
-	spans  *spans // nil: no tracing
+	conn *Conn
+	md   metadata.MD
+	ctx  context.Context // its cause says why this side ended the stream
+	end  context.CancelCauseFunc
+	user string
 
 	// Of the goroutine that sends.
 	sending watch
 	out     chatpb.ChatMessage
 	clock   stampClock
-	sentAll bool
+	sentAll atomic.Bool // others read it
+
+	// Of whoever has the turn: the goroutine that sends, and between two messages
+	// the mover. Others may read them.
+	turn      sync.Mutex
+	sender    atomic.Pointer[leg]
+	successor atomic.Pointer[leg] // takes over from sender; nil: none
 
 	// Of the goroutine that receives.
 	receiving watch
+	receiver  *leg
 	in        chatpb.ChatMessage
 	stamps    stampReader
 
 	ended atomic.Pointer[error] // how Receive saw the stream end
+
+	mu       sync.Mutex
+	legs     []*leg // those that are not let go: at most the receiver's, the sender's and the successor
+	released bool   // there is none any more
+}
+
+// newStream makes a stream with the values of the context. It is of use after
+// begin.
+func newStream(ctx context.Context, c *Conn, md metadata.MD) *Stream {
+	s := &Stream{conn: c, md: md}
+	s.ctx, s.end = context.WithCancelCause(context.WithoutCancel(ctx))
+	s.sending.cancel, s.receiving.cancel = s.end, s.end
+	return s
+}
+
+func (s *Stream) begin(first *leg) {
+	s.user = first.user
+	s.receiver = first
+	s.sender.Store(first)
+	s.adopt(first)
 }
 
 // User is the name under which the server admitted the stream.
 func (s *Stream) User() string { return s.user }
 
 // Expires is when the server will end the stream, to the second; zero where it did
-// not say. It moves when the Conn refreshes the token.
-func (s *Stream) Expires() time.Time { return s.lease.until() }
+// not say. It moves when the Conn refreshes the token, and with the certificate.
+func (s *Stream) Expires() time.Time { return s.sender.Load().lease.until() }
 
 // A SendOption adds to a message that is sent.
 type SendOption func(*chatpb.ChatMessage)
@@ -89,17 +112,30 @@ func (s *Stream) Send(ctx context.Context, text string, options ...SendOption) e
 	}
 	defer s.sending.end()
 	if s.ctx.Err() != nil { // grpc-go may not have noticed yet
-		return s.sendOutcome(context.Cause(s.ctx))
+		return s.sendOutcome(nil, context.Cause(s.ctx))
 	}
 	s.out.Timestamp = s.clock.now()
-	if s.spans == nil {
-		return s.sendOutcome(s.grpc.Send(&s.out))
+	return s.transmit(ctx)
+}
+
+// transmit sends s.out over the leg of the moment, and then lets one take over
+// that has come meanwhile.
+func (s *Stream) transmit(ctx context.Context) error {
+	s.turn.Lock()
+	over := s.sender.Load()
+	if over.spans == nil {
+		err := over.call.Send(&s.out)
+		s.turn.Unlock()
+		s.yield()
+		return s.sendOutcome(over, err)
 	}
-	var span trace.Span
-	span, s.out.Traceparent = s.spans.sending(ctx)
+	span, traceparent := over.spans.sending(ctx)
 	defer span.End()
-	err := s.sendOutcome(s.grpc.Send(&s.out))
-	if err != nil {
+	s.out.Traceparent = traceparent
+	err := over.call.Send(&s.out)
+	s.turn.Unlock()
+	s.yield()
+	if err = s.sendOutcome(over, err); err != nil {
 		span.SetStatus(codes.Error, "the stream has ended")
 	}
 	return err
@@ -107,7 +143,7 @@ func (s *Stream) Send(ctx context.Context, text string, options ...SendOption) e
 
 func (s *Stream) checkOutgoing(m *chatpb.ChatMessage) error {
 	switch {
-	case s.sentAll:
+	case s.sentAll.Load():
 		return errors.New("client: Send after CloseSend: open another stream")
 	case !utf8.ValidString(m.Message):
 		return errors.New("client: the text is not valid UTF-8: convert it first")
@@ -117,7 +153,7 @@ func (s *Stream) checkOutgoing(m *chatpb.ChatMessage) error {
 	return nil
 }
 
-func (s *Stream) sendOutcome(err error) error {
+func (s *Stream) sendOutcome(over *leg, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -130,7 +166,7 @@ func (s *Stream) sendOutcome(err error) error {
 	if err == io.EOF { // grpc-go's word for a stream that the other side ended
 		return ErrEnded
 	}
-	return fromStatus(s.server, err, s.link.last())
+	return fromStatus(s.conn.server, err, over.line.link.last())
 }
 
 // Receive returns the next message, and io.EOF when the stream has ended in good
@@ -143,13 +179,10 @@ func (s *Stream) Receive(ctx context.Context) (Message, error) {
 	if err := s.receiving.begin(ctx); err != nil {
 		return Message{}, err
 	}
-	err := s.ctx.Err()
-	if err == nil {
-		err = s.grpc.RecvMsg(&s.in)
-	}
+	err := s.read()
 	s.receiving.end()
 	if err != nil {
-		return Message{}, s.end(err)
+		return Message{}, s.outcome(err)
 	}
 	m := Message{
 		User:     s.in.User,
@@ -162,20 +195,32 @@ func (s *Stream) Receive(ctx context.Context) (Message, error) {
 	if s.in.Traceparent != "" {
 		if parent, ok := chatpb.ParseTraceparent(s.in.Traceparent); ok {
 			m.TraceID = s.in.Traceparent[traceIDStart:traceIDEnd]
-			if s.spans != nil {
-				s.spans.received(parent)
+			if spans := s.receiver.spans; spans != nil {
+				spans.received(parent)
 			}
 		}
 	}
 	return m, nil
 }
 
-// end keeps how the stream ended and returns it, the same each time.
-func (s *Stream) end(err error) error {
+// read reads the next message into s.in, leg after leg.
+func (s *Stream) read() error {
+	for {
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+		if err := s.receiver.call.RecvMsg(&s.in); err != io.EOF || !s.advance() {
+			return err
+		}
+	}
+}
+
+// outcome keeps how the stream ended and returns it, the same each time.
+func (s *Stream) outcome(err error) error {
 	if cause := context.Cause(s.ctx); cause != nil {
 		err = cause
 	} else if err != io.EOF {
-		err = fromStatus(s.server, err, s.link.last())
+		err = fromStatus(s.conn.server, err, s.receiver.line.link.last())
 	}
 	s.ended.CompareAndSwap(nil, &err)
 	s.release()
@@ -198,21 +243,26 @@ func (s *Stream) Messages(ctx context.Context) iter.Seq2[Message, error] {
 // CloseSend says that nothing more will be sent. The server acknowledges what it
 // has and then ends the stream.
 func (s *Stream) CloseSend() error {
-	s.sentAll = true
-	return s.grpc.CloseSend()
+	s.turn.Lock()
+	s.sentAll.Store(true)
+	err := s.sender.Load().call.CloseSend()
+	s.turn.Unlock()
+	s.yield()
+	return err
 }
 
 // Close ends the stream at once and releases what it holds; a Send or Receive
 // that is blocked returns. What has not been acknowledged may or may not have
 // reached the server. It is always safe to call, and always returns nil.
 func (s *Stream) Close() error {
-	s.cancel(ErrClosed)
+	s.end(ErrClosed)
 	s.release()
 	return nil
 }
 
 func (s *Stream) release() {
-	s.keeper.remove(s.lease)
+	s.conn.mover.remove(s)
+	s.leaveAll()
 	s.sending.release(true)
 	s.receiving.release(true)
 }

@@ -1,0 +1,87 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	chatpb "securechat/proto/chat"
+)
+
+// A leg is the part of a stream that goes over one line: one call that the
+// server has admitted.
+type leg struct {
+	line   *line
+	call   grpc.BidiStreamingClient[chatpb.ChatMessage, chatpb.ChatMessage]
+	cancel context.CancelCauseFunc
+	lease  *lease
+	user   string
+	spans  *spans // nil: no tracing
+
+	// next is the leg that follows. It is set before the call is half-closed, and
+	// so before the call ends in order.
+	next atomic.Pointer[leg]
+}
+
+// reach opens a leg over the line, which the caller holds. ctx bounds the
+// opening; the leg lasts until it is let go or life ends.
+//
+// Metadata in the contexts does not count: the stream's is all this package's
+// own.
+func (c *Conn) reach(ctx, life context.Context, via *line, md metadata.MD, token string) (*leg, error) {
+	if c.tracer == nil {
+		return c.admitted(ctx, life, via, md, token)
+	}
+	ctx, span := c.startConnect(ctx)
+	if traceparent := chatpb.FormatTraceparent(span.SpanContext()); traceparent != "" {
+		md = md.Copy()
+		md.Set(chatpb.MetadataTraceparent, traceparent)
+	}
+	l, err := c.admitted(ctx, life, via, md, token)
+	var refusal *Error
+	errors.As(err, &refusal)
+	endConnect(span, refusal)
+	if err != nil {
+		return nil, err
+	}
+	l.spans = newSpans(c.tracer, l.user, trace.SpanContextFromContext(ctx))
+	return l, nil
+}
+
+// admitted makes the call and waits for the server's word.
+func (c *Conn) admitted(ctx, life context.Context, via *line, md metadata.MD, token string) (*leg, error) {
+	callCtx, cancel := context.WithCancelCause(metadata.NewOutgoingContext(life, md))
+	opened := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	header, call, err := via.open(callCtx, token)
+	if !opened() {
+		cancel(context.Cause(ctx))
+		return nil, outOfTime(c.server, ctx, via.link.last())
+	}
+	if err != nil {
+		cancel(err)
+		return nil, fromStatus(c.server, err, via.link.last())
+	}
+	user, expires, err := readAdmission(header)
+	if err != nil {
+		cancel(err)
+		return nil, &Error{Server: c.server, Code: codes.Internal, Text: err.Error(), cause: err}
+	}
+	over, _ := peer.FromContext(call.Context())
+	l := &leg{line: via, call: call, cancel: cancel, user: user, lease: newLease(via, localAddress(over), expires)}
+	c.lines.hold(via)
+	c.keeper.add(l.lease)
+	return l, nil
+}
+
+// leave lets go of a leg, once.
+func (c *Conn) leave(l *leg) {
+	l.cancel(nil)
+	c.keeper.remove(l.lease)
+	c.lines.drop(l.line)
+}
