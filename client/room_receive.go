@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -175,12 +176,20 @@ func (r *Room) said(m Message) RoomEvent {
 
 // stored takes an acknowledgement. It stands at the message's place in the room's
 // order, unless the message was stored before the stream began or came as such.
+//
+// Where the message had gone out over an earlier stream too, and that stream's
+// was stored, a server might acknowledge it before this stream has got to its
+// place. So such an acknowledgement moves nothing on: what follows is taken
+// whether it stands before that place or after it.
 func (r *Room) stored(m Message) RoomEvent {
 	m.Kind, m.User, m.Own = KindMessage, r.user, true
 	m.Text = strings.TrimPrefix(m.Text, chatpb.Acknowledged)
 	r.mu.Lock()
-	fresh := r.reach(m.Sequence)
 	p := r.acknowledge(m.ID)
+	fresh := m.Sequence > r.seen && !slices.Contains(r.early, m.Sequence)
+	if p == nil || !p.resent {
+		fresh = r.reach(m.Sequence)
+	}
 	r.mu.Unlock()
 	r.confirm(p, m)
 	if !fresh {
@@ -197,14 +206,21 @@ func (r *Room) confirm(p *Posted, m Message) {
 	r.settle(p, Receipt{Sequence: m.Sequence, Time: m.Time, ID: p.id, TraceID: traceOf(p.traceparent)}, nil)
 }
 
-// reach moves on to the sequence, and returns false where the stream has been
-// there. It needs mu.
+// reach moves on to the sequence, and returns false where the program has been
+// told, or would have been. It needs mu.
 func (r *Room) reach(sequence uint64) bool {
 	if r.placed && sequence <= r.seen {
 		return false
 	}
 	r.placed, r.seen = true, sequence
-	return true
+	known := slices.Contains(r.early, sequence)
+	if !r.ahead { // what is dropped comes again, and what is early with it
+		r.early = slices.DeleteFunc(r.early, func(early uint64) bool { return early <= sequence })
+		if known {
+			r.kept = sequence
+		}
+	}
+	return !known
 }
 
 func (r *Room) isLive(sequence uint64) RoomEvent {
@@ -257,6 +273,10 @@ func (r *Room) keep(e RoomEvent) bool {
 	r.backlog.add(e)
 	switch e := e.(type) {
 	case Message:
+		if e.Sequence > r.seen {
+			r.early = append(r.early, e.Sequence)
+			break
+		}
 		r.reached(e.Sequence)
 	case Live:
 		r.reached(e.Sequence)

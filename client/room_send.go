@@ -42,6 +42,7 @@ type Posted struct {
 
 	// Guarded by the mu of room, and nobody's after done is closed.
 	sent      bool // handed to a stream, of the moment or before
+	resent    bool // and to one of the moment
 	abandoned bool // nobody waits: it is not sent again
 	settled   bool
 	receipt   Receipt
@@ -281,6 +282,6 @@ func (r *Room) due() *chatpb.ChatMessage {
 		return nil
 	}
 	r.sent++
-	p.sent = true
+	p.sent, p.resent = true, p.sent
 	return &chatpb.ChatMessage{Message: p.text, Id: p.id, Traceparent: p.traceparent}
 }
