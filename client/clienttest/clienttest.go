@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
 
 	"securechat/auth"
 	"securechat/auth/authtest"
@@ -91,7 +92,8 @@ func New(t testing.TB, realm *authtest.Realm) *Server {
 	}
 	s.address = listener.Addr().String()
 	s.hosts = &hosts{Listener: listener, open: map[net.Conn]struct{}{}}
-	srv := grpc.NewServer(grpc.Creds(certs.ServerCredentials(realm.Server())), grpc.StaticStreamWindowSize(64<<10))
+	srv := grpc.NewServer(grpc.Creds(certs.ServerCredentials(realm.Server())), grpc.StaticStreamWindowSize(64<<10),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
 	chatpb.RegisterChatServer(srv, &service{server: s})
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(s.hosts) }()
@@ -169,7 +171,7 @@ func (s *Server) Refuse(err error) {
 }
 
 // Fault is asked at every moment of every stream from now on; nil: none is. It is
-// called by one goroutine at a time.
+// called by one goroutine at a time, and may call Drop and no other method.
 func (s *Server) Fault(fault Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
