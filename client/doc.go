@@ -20,7 +20,8 @@
 // A [Conn] carries many streams and connects by itself, again where it must; the
 // certificate files and the token may be replaced while it lives. A [Stream] is
 // one conversation: it ends when the server acknowledges the last message after
-// CloseSend, when the token or the certificate expires ([Stream.Expires]), or
+// CloseSend, when the token or the certificate expires and there was no other in
+// time ([Stream.Expires]), or
 // with an [*Error], whose Retryable says whether opening another can help.
 //
 // # Streams that outlive their token
@@ -39,6 +40,10 @@
 //			log.Info("refreshed", "expires", e.Expires)
 //		case client.RefreshFailed:
 //			log.Warn("not refreshed", "err", e.Err, "final", e.Final, "retry", e.Retry)
+//		case client.Moved:
+//			log.Info("moved to the new certificate", "streams", e.Streams, "expires", e.Expires)
+//		case client.MoveFailed:
+//			log.Warn("still on the old certificate", "err", e.Err, "final", e.Final, "retry", e.Retry)
 //		}
 //	},
 //
@@ -47,11 +52,35 @@
 // newer token, a server that cannot be reached or cannot verify just now. A token
 // that the server refuses for good (revoked, another certificate's; or the server
 // knows no refresh) is not shown again, and the source is asked for another. No
-// failure harms the streams: they live on until they would have expired. The
-// authority of a certificate cannot be refreshed: its streams end with it.
+// failure harms the streams: they live on until they would have expired.
 //
 // The clocks of client and server may differ by no more than a fifth of a token's
 // life.
+//
+// # Streams that outlive their certificate
+//
+// What a refresh cannot extend is the authority of a certificate. When the Conn
+// has a new one from Config.Certificates, it connects anew and has its live streams
+// admitted there, with a token that it asks the source for: tokens are bound to
+// certificates. Between two Sends a stream goes over. What was sent before is
+// acknowledged on the old connection, and received first; then it goes on with the
+// new one. Nothing is lost, doubled or out of order, and the program notices
+// nothing but a [Moved]. When the last stream has left it, the old connection is
+// closed. For a moment each stream counts twice against the server's limits.
+//
+// Replace the certificate and its token in any order, soon after each other. Until
+// both are there, or while the new certificate is refused, the old connection
+// serves on, also for streams that are opened with a token of the old certificate,
+// and a [MoveFailed] says why. It is tried again as a refresh is, after a second,
+// then less and less often up to every minute. What the server refuses for good (a
+// token or certificate that is revoked or unfit; or if they are another user's) is
+// not tried again until the certificate changes or the source gives another token.
+// An authority that the server does not trust yet, or a certificate that is not
+// valid yet, is no such refusal.
+//
+// If several certificates come one after the other, the newest counts. If the old
+// connection fails while a stream is moving, the stream ends with that error, as
+// if it had stayed: what had not been acknowledged may or may not have arrived.
 //
 // # Contexts
 //

@@ -76,14 +76,13 @@ func startOdd(t testing.TB, realm *authtest.Realm, h handler) string {
 	return realm.Serve(srv)
 }
 
-// dial returns a connection of the user's.
+// dial returns a connection of the user's; nil: the changes say whose.
 func dial(t testing.TB, user *authtest.User, address string, change ...func(*Config)) *Conn {
 	t.Helper()
-	config := Config{
-		Server:       address,
-		ServerName:   authtest.ServerName,
-		Certificates: user.Certificates,
-		Token:        TokenFunc(func(context.Context) (string, error) { return user.Token, nil }),
+	config := Config{Server: address, ServerName: authtest.ServerName}
+	if user != nil {
+		config.Certificates = user.Certificates
+		config.Token = TokenFunc(func(context.Context) (string, error) { return user.Token, nil })
 	}
 	for _, f := range change {
 		f(&config)

@@ -176,8 +176,10 @@ func (m *mover) attempt(to *line, lagging []rider, goal time.Time) {
 	case m.ctx.Err() != nil:
 	case err != nil:
 		m.failed(to, goal, token, err)
+	case moved.Streams == 0: // all have ended meanwhile, or a newer certificate has come
+		to.moving.next = time.Now().Add(betweenTokens)
 	default:
-		to.moving = pace{next: time.Now().Add(betweenTokens)}
+		to.moving = pace{}
 	}
 }
 

@@ -192,3 +192,28 @@ func TestSpansOfSendFailing(t *testing.T) {
 		t.Errorf("got status %+v, want an error", last.Status)
 	}
 }
+
+// After a move there is another connect, and messages are linked to that.
+func TestSpansAfterMove(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	here := record(t)
+	w := walletOf(realm.User("alice"))
+	listen, all := events()
+	conn := dial(t, nil, startServer(t, realm), listen, w.use, func(c *Config) { c.Tracing = here })
+	stream := open(t, conn)
+	w.rotate(realm.User("alice"))
+	wantMoved(t, all, 1)
+	must(t, stream.Send(patient(t), "x"))
+	if _, err := stream.Receive(patient(t)); err != nil {
+		t.Fatal(err)
+	}
+	connects, messages := here.named("connect"), append(here.named("send"), here.named("receive")...)
+	if len(connects) != 2 || len(messages) != 2 {
+		t.Fatalf("got %d connects and %d messages", len(connects), len(messages))
+	}
+	for _, s := range messages {
+		if len(s.Links) != 1 || s.Links[0].SpanContext.SpanID() != connects[1].SpanContext.SpanID() {
+			t.Errorf("%q has links %v, want one to the second connect", s.Name, s.Links)
+		}
+	}
+}

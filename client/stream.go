@@ -108,8 +108,8 @@ func (s *Stream) Send(ctx context.Context, text string, options ...SendOption) e
 		return err
 	}
 	defer s.sending.end()
-	if s.ctx.Err() != nil { // grpc-go may not have noticed yet
-		return s.sendOutcome(nil, context.Cause(s.ctx))
+	if s.ctx.Err() != nil || s.ended.Load() != nil { // grpc-go may not have noticed yet
+		return s.sendOutcome(nil, io.EOF)
 	}
 	s.out.Timestamp = s.clock.now()
 	return s.transmit(ctx)

@@ -20,8 +20,10 @@ const maxToken = 8 << 10
 const maxTokenFile = 64 << 10
 
 // A TokenSource gives the bearer token. It is asked once for each stream that is
-// opened, and from three quarters of the life of the live streams' token on until
-// it gives one that lives longer; maybe concurrently. It may block until ctx ends.
+// opened, from three quarters of the life of the live streams' token on until it
+// gives one that lives longer, and after a change of the client's certificate until
+// it gives one with which they can move; maybe concurrently. It may block until ctx
+// ends.
 type TokenSource interface {
 	Token(ctx context.Context) (string, error)
 }

@@ -20,6 +20,9 @@ func TestNotify(t *testing.T) {
 		words []string
 	}{
 		{"refused for good", client.RefreshFailed{Err: refusal, Final: true}, []string{"could not be renewed", "TOKEN_REVOKED", "alice.token"}},
+		{"no use of a certificate", client.MoveFailed{Err: refusal, Final: true}, []string{"certificate could not be used", "TOKEN_REVOKED"}},
+		{"the token is still to come", client.MoveFailed{Err: client.ErrOtherCertificate, Retry: time.Now()}, nil},
+		{"moved", client.Moved{Expires: time.Now(), Streams: 1}, nil},
 		{"tried again", client.RefreshFailed{Err: refusal, Retry: time.Now()}, nil},
 		{"no newer token", client.RefreshFailed{Err: client.ErrNoNewToken}, nil},
 		{"refreshed", client.Refreshed{Expires: time.Now(), Streams: 1}, nil},

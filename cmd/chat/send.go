@@ -25,7 +25,8 @@ func sendCommand(where *settings) *cobra.Command {
 		Short: "Send a message, or each line of stdin",
 		Long: "Send TEXT, or without it each line of stdin, and print each acknowledgement. " +
 			"It succeeds only when all are acknowledged; with code 7 when one is not in time. " +
-			"The token file is read again when most of the token's life has passed, so that sending may outlast a token that is replaced.",
+			"The token file is read again when most of the token's life has passed, so that sending may outlast a token that is replaced. " +
+			"Where the certificate is replaced, with a token for it, sending goes on over a new connection.",
 		Example: "chat send 'Hello, server!'\nprintf 'Hello, server!\\nHow are you?\\n' | chat send",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -87,13 +88,21 @@ func send(c *cobra.Command, where *settings, source texts, timeout time.Duration
 	return exchange(c.Context(), stream, source, printer(c.OutOrStdout(), asJSON), timeout)
 }
 
-// notify returns what tells a person that the server will not take a token, so
-// that the conversation ends when the one before expires.
+// notify returns what tells a person that the server will not take a token or a
+// certificate, so that the conversation ends when the one before expires.
 func notify(notices io.Writer, tokenFile string) func(client.Event) {
 	return func(e client.Event) {
-		if failed, ok := e.(client.RefreshFailed); ok && failed.Final {
-			fmt.Fprintf(notices, "chat: your access could not be renewed: %s; it ends when it expires unless there is another token in %s by then\n",
-				cli.Printable(failed.Err.Error()), cli.Printable(tokenFile))
+		switch e := e.(type) {
+		case client.RefreshFailed:
+			if e.Final {
+				fmt.Fprintf(notices, "chat: your access could not be renewed: %s; it ends when it expires unless there is another token in %s by then\n",
+					cli.Printable(e.Err.Error()), cli.Printable(tokenFile))
+			}
+		case client.MoveFailed:
+			if e.Final {
+				fmt.Fprintf(notices, "chat: your new certificate could not be used: %s; the old one serves until your access expires unless there is another certificate or token by then\n",
+					cli.Printable(e.Err.Error()))
+			}
 		}
 	}
 }
