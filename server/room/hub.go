@@ -3,12 +3,23 @@ package room
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
 	chatpb "securechat/proto/chat"
+)
+
+const (
+	defaultQueue      = 1024
+	defaultQueueBytes = 1 << 20
+	// waiting is how many posts of all members wait for the writer; further ones
+	// wait in Post.
+	waiting = 4096
 )
 
 // Config is what a Hub is made of.
@@ -28,6 +39,14 @@ type Config struct {
 	Logger *slog.Logger
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
+	// Appended is told of each append: of how many messages, how long it took and
+	// what became of it. It is called on the hub's only writing goroutine, which
+	// waits for it. Nil: nobody is told.
+	Appended func(entries int, took time.Duration, err error)
+
+	// hash finds the entries with an id again; nil is a keyed one, so that nobody
+	// can make ids that collide.
+	hash func(user, id string) uint64
 }
 
 var (
@@ -36,10 +55,13 @@ var (
 	ErrSlow = errors.New("room: the member is too far behind")
 	// ErrClosed is returned once the hub is closed or the member has left.
 	ErrClosed = errors.New("room: closed")
+	// ErrText refuses a post or a user that is not valid UTF-8, which no log could
+	// keep.
+	ErrText = errors.New("room: not valid UTF-8")
 )
 
 // GoneError refuses to replay from a sequence after which the log has discarded
-// messages.
+// messages, or which the log has never given: such a cursor is of another log.
 type GoneError struct {
 	// Oldest is the earliest sequence from which the room can be replayed whole.
 	Oldest uint64
@@ -54,7 +76,9 @@ type Event struct {
 	// Kind says what it is and which of the fields below have a meaning.
 	Kind chatpb.Kind
 	// Entry is the message of a MESSAGE, and the member's own of an
-	// ACKNOWLEDGEMENT. Acknowledgements come in the order of the member's posts.
+	// ACKNOWLEDGEMENT. Acknowledgements come in the order of the member's posts,
+	// each at its message's place in the room's order; that of a message which had
+	// been stored before comes as soon as that order allows.
 	Entry Entry
 	// Wire is the encoded ChatMessage of a MESSAGE. It is shared: do not change it.
 	Wire []byte
@@ -80,44 +104,160 @@ type Position struct {
 	After  uint64
 }
 
-// hubSketch lists the operations until they stand in files of their own.
-type hubSketch interface {
-	// Join makes the user a member of the room from a position on: its events
-	// are the replay, LIVE, and what happens from then on, without a gap and
-	// without a repetition. Errors: *GoneError, ErrUnavailable, ErrClosed, the context's.
-	Join(ctx context.Context, key Key, user string, from Position) (*memberSketch, error)
-	// History returns at most limit of the room's entries, oldest first: those
-	// after a sequence, or those before one; and whether there are more.
-	HistoryAfter(ctx context.Context, key Key, after uint64, limit int) (entries []Entry, more bool, err error)
-	HistoryBefore(ctx context.Context, key Key, before uint64, limit int) (entries []Entry, more bool, err error)
-	// Members returns who is in the room on any node, by name.
-	Members(ctx context.Context, key Key) ([]Presence, error)
-	// Rooms yields the rooms that have entries or members (newest 0), in no order, each once.
-	Rooms(ctx context.Context, yield func(key Key, newest uint64) bool) error
-	// Close ends every member and waits for what is under way.
-	Close(ctx context.Context) error
-}
-
 // Presence is a user in a room.
 type Presence struct {
 	User  string
 	Since time.Time
 }
 
-type memberSketch interface {
-	// Next waits for events and fills at least one and at most len(events) of
-	// them. For one goroutine. Errors: ErrSlow, ErrUnavailable (a post could not be
-	// stored: nothing posted after it is either), ErrClosed, the context's.
-	Next(ctx context.Context, events []Event) (int, error)
-	// Post hands a message over to be stored, and waits while too much of what the
-	// member has posted is not acknowledged. The acknowledgement is an event. For one
-	// goroutine, another than that of Next.
-	Post(ctx context.Context, p Posting) error
-	// Typing tells the others, and is forgotten.
-	Typing()
-	// Cut is closed when the member has been cut for being slow, while its
-	// goroutine may be stuck in handing an event on.
-	Cut() <-chan struct{}
-	// Leave ends the membership. It may be called again, and from any goroutine.
-	Leave()
+// A Hub keeps the rooms of one node: their members, and what these need to know
+// of the log. Its methods may be called concurrently.
+//
+// It has few goroutines of its own: the writer, the only one that appends to the
+// log; the keeper, which does what time demands; in a cluster one that reads what
+// other nodes have written; and one for each room while that is being loaded.
+// Members cost none: their callers' wait.
+type Hub struct {
+	config Config
+	queue  chan *post
+
+	open  context.Context // ends when Close begins
+	shut  context.CancelFunc
+	life  context.Context // ends when Close does not want to wait any longer
+	end   context.CancelFunc
+	tasks sync.WaitGroup
+
+	counts counts
+	behind behind
+
+	mu     sync.Mutex // before a room's
+	closed bool
+	rooms  map[Key]*room
+}
+
+// counts are what Stats reports that nothing else knows.
+type counts struct {
+	members               atomic.Int64
+	posts, appends        atomic.Uint64
+	deliveries, slow      atomic.Uint64
+	duplicates, conflicts atomic.Uint64
+}
+
+// New returns a hub on a log. It works until Close.
+func New(config Config) *Hub {
+	if config.Queue <= 0 {
+		config.Queue = defaultQueue
+	}
+	if config.QueueBytes <= 0 {
+		config.QueueBytes = defaultQueueBytes
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.Now == nil {
+		config.Now = time.Now
+	}
+	if config.hash == nil {
+		seed := maphash.MakeSeed()
+		config.hash = func(user, id string) uint64 { return hashed(seed, user, id) }
+	}
+	h := &Hub{
+		config: config,
+		queue:  make(chan *post, waiting),
+		rooms:  map[Key]*room{},
+	}
+	h.open, h.shut = context.WithCancel(context.Background())
+	h.life, h.end = context.WithCancel(context.Background())
+	h.tasks.Go((&writer{hub: h}).run)
+	h.tasks.Go(h.keep)
+	if config.Cluster != nil {
+		h.behind.signal = make(chan struct{}, 1)
+		h.tasks.Go(h.catchUp)
+	}
+	return h
+}
+
+// Join makes the user a member of the room from a position on: its events are the
+// replay, LIVE, and what happens from then on, without a gap and without a
+// repetition. Who comes, goes and types is told from LIVE on. The caller must
+// call Leave. Errors: *GoneError, ErrUnavailable, ErrClosed, ErrText, the context's.
+func (h *Hub) Join(ctx context.Context, key Key, user string, from Position) (*Member, error) {
+	if !valid(user) {
+		return nil, ErrText
+	}
+	r, err := h.acquire(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	m, err := r.join(ctx, user, from)
+	if err != nil {
+		h.release(r)
+		return nil, err
+	}
+	return m, nil
+}
+
+// Close ends every member and waits for what is under way. Posts that are still
+// queued are not stored. When the context ends first it gives up what is under
+// way, which may then have been stored or not, and returns the context's error.
+func (h *Hub) Close(ctx context.Context) error {
+	h.mu.Lock()
+	h.closed = true
+	h.shut()
+	rooms := make([]*room, 0, len(h.rooms))
+	for _, r := range h.rooms {
+		rooms = append(rooms, r)
+	}
+	h.mu.Unlock()
+	for _, r := range rooms {
+		r.close()
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		h.tasks.Wait()
+	}()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+		h.end()
+		<-done
+	}
+	h.end()
+	for _, r := range rooms {
+		r.unfollow()
+	}
+	return err
+}
+
+// Stats is what a hub is doing.
+type Stats struct {
+	// Rooms are those that are loaded, Members the sessions in them, Queued the
+	// posts that wait for the writer.
+	Rooms, Members, Queued int
+	// Posts and Appends count messages stored and commits that stored them,
+	// Deliveries the messages handed to members, their own and replayed ones
+	// included, Slow the members cut, Duplicates the posts that had been stored
+	// before, Conflicts the appends that another node was ahead of.
+	Posts, Appends, Deliveries, Slow, Duplicates, Conflicts uint64
+}
+
+// Stats returns the figures as of now.
+func (h *Hub) Stats() Stats {
+	h.mu.Lock()
+	rooms := len(h.rooms)
+	h.mu.Unlock()
+	return Stats{
+		Rooms:      rooms,
+		Members:    int(h.counts.members.Load()),
+		Queued:     len(h.queue),
+		Posts:      h.counts.posts.Load(),
+		Appends:    h.counts.appends.Load(),
+		Deliveries: h.counts.deliveries.Load(),
+		Slow:       h.counts.slow.Load(),
+		Duplicates: h.counts.duplicates.Load(),
+		Conflicts:  h.counts.conflicts.Load(),
+	}
 }

@@ -11,8 +11,10 @@ type Entry struct {
 	// Room is the room's key.
 	Room Key
 	// Sequence is the entry's position in the log: it rises, never repeats, and
-	// rooms share it. Previous is that of the room's entry before it, 0 for the
-	// room's first, kept or not.
+	// rooms share it. Previous is that of the room's entry before it, kept or not,
+	// and 0 for the room's first. Where retention has left nothing of the room and
+	// the writer knew of nothing either, nobody can tell: then it is the last
+	// sequence that the log no longer has, so that nothing is missed unnoticed.
 	Sequence, Previous uint64
 	// User is the verified author, ID the author's idempotency key; it may be empty.
 	User, ID string
@@ -24,8 +26,10 @@ type Entry struct {
 	Traceparent string
 }
 
-// A Draft is a message to be appended. Expected is the sequence of the room's
-// newest entry that the caller knows of, 0 where it knows of none. Among the
+// A Draft is a message to be appended. Its strings are valid UTF-8. Expected is
+// the sequence of the room's newest entry that the caller knows of, 0 where it
+// knows of none; the entry itself may have been discarded since, and nothing that
+// is younger than the log's retention may be unknown to the caller. Among the
 // drafts of one Append the first of each room counts; those after it follow it.
 type Draft struct {
 	Entry    // Sequence and Previous are the log's to give

@@ -1,0 +1,183 @@
+package room
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// pageSize is how many entries are read from the log at a time.
+const pageSize = 512
+
+// acquire returns the room, loaded, and holds it until release. Those who come
+// while it is being loaded wait for the same load.
+func (h *Hub) acquire(ctx context.Context, key Key) (*room, error) {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil, ErrClosed
+	}
+	r := h.rooms[key]
+	if r == nil {
+		r = newRoom(h, key)
+		h.rooms[key] = r
+		h.tasks.Go(r.load)
+	}
+	r.holders++
+	h.mu.Unlock()
+
+	select {
+	case <-r.ready:
+	case <-ctx.Done():
+		h.release(r)
+		return nil, ctx.Err()
+	}
+	if r.failed != nil {
+		h.release(r)
+		return nil, r.failed
+	}
+	return r, nil
+}
+
+func (h *Hub) release(r *room) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r.holders--
+	r.idle = h.config.Now()
+}
+
+// load reads the room through. It follows the room before, so that nothing is
+// missed in between.
+func (r *room) load() {
+	defer close(r.ready)
+	err := r.follow()
+	if err == nil {
+		err = r.readThrough(r.hub.open)
+	}
+	if err == nil {
+		return
+	}
+	if r.hub.open.Err() != nil {
+		err = ErrClosed
+	}
+	r.failed = err
+	r.hub.mu.Lock()
+	if r.hub.rooms[r.key] == r {
+		delete(r.hub.rooms, r.key) // the next who comes tries again
+	}
+	r.hub.mu.Unlock()
+	r.unfollow()
+}
+
+func (r *room) readThrough(ctx context.Context) error {
+	log := r.hub.config.Log
+	first, last, err := log.Span(ctx)
+	if err != nil {
+		return fmt.Errorf("load the room: %w", err)
+	}
+	r.mu.Lock()
+	r.floor = last
+	r.mu.Unlock()
+	if err := r.catchUp(ctx); err != nil {
+		return fmt.Errorf("load the room: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.tail == 0 {
+		r.lost = first - 1
+	}
+	r.loaded = true
+	if r.heard > r.tail {
+		r.hub.read(r)
+	}
+	return nil
+}
+
+// errBusy says that the room is being appended to, so that who does it has to
+// catch up afterwards.
+var errBusy = errors.New("room: an append is under way")
+
+// catchUp publishes what the log has after tail. It does not while the room is
+// being appended to, save for the writer itself (catchUpAppending): what it would
+// read may be this node's own posts, which only the writer can tell.
+func (r *room) catchUp(ctx context.Context) error {
+	return r.advance(ctx, func() bool { return !r.appending })
+}
+
+func (r *room) catchUpAppending(ctx context.Context) error {
+	return r.advance(ctx, func() bool { return true })
+}
+
+// advance reads from the log until there is nothing more, and publishes as long
+// as may, called with mu, says so.
+func (r *room) advance(ctx context.Context, may func() bool) error {
+	log := r.hub.config.Log
+	for attempt := 0; ; {
+		r.mu.Lock()
+		after := r.tail
+		r.mu.Unlock()
+		entries, more, err := log.Read(ctx, r.key, after, pageSize)
+		if err != nil {
+			return err
+		}
+		if err := r.publishRead(entries, may); err != nil {
+			return err
+		}
+		if more {
+			continue
+		}
+		// A read may have been answered by a node of the log's that lags.
+		newest, err := log.Newest(ctx, r.key)
+		if err != nil {
+			return err
+		}
+		r.mu.Lock()
+		if newest <= r.tail {
+			r.heard = min(r.heard, r.tail) // what was heard of has been discarded
+		}
+		done := newest <= r.tail
+		r.mu.Unlock()
+		if done {
+			return nil
+		}
+		if len(entries) == 0 {
+			if err := pause(ctx, backoff(attempt)); err != nil {
+				return err
+			}
+			attempt++
+		}
+	}
+}
+
+func (r *room) publishRead(entries []Entry, may func() bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !may() {
+		return errBusy
+	}
+	for _, entry := range entries {
+		if entry.Sequence > r.tail {
+			r.publish(entry)
+		}
+	}
+	r.broadcast()
+	return nil
+}
+
+// backoff is how long to wait before an attempt, counted from 0: a few
+// milliseconds at first, at most a quarter of a second.
+func backoff(attempt int) time.Duration {
+	return min(2*time.Millisecond<<min(attempt, 10), 250*time.Millisecond)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
