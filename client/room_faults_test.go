@@ -19,18 +19,22 @@ import (
 // somebody else does, and a reader reads: all that was acknowledged is there once,
 // the reader has the room's order, and each sender's order is kept.
 func TestRoomThousandReopenings(t *testing.T) {
-	for name, early := range map[string]bool{
-		"acknowledged at their place":  false,
-		"acknowledged before it, even": true,
+	for _, test := range []struct {
+		name        string
+		early, late bool
+	}{
+		{"acknowledged at their place, some stored late", false, true},
+		{"acknowledged at once", true, false},
+		{"acknowledged at once, some stored late", true, true}, // no server of ours: the order is not to be had
 	} {
-		t.Run(name, func(t *testing.T) { reopen(t, 500, early) })
+		t.Run(test.name, func(t *testing.T) { reopen(t, 334, test.early, test.late) })
 	}
 }
 
-func reopen(t *testing.T, times int64, early bool) {
+func reopen(t *testing.T, times int64, early, late bool) {
 	realm, server := startRooms(t)
 	server.AcknowledgeEarly(early)
-	server.StoreLate(true)
+	server.StoreLate(late)
 	room := join(t, dial(t, realm.User("alice"), server.Address()), "ops")
 
 	var faults atomic.Int64
@@ -77,7 +81,7 @@ func reopen(t *testing.T, times int64, early bool) {
 			break
 		}
 	}
-	if early {
+	if early && late {
 		wantEach(t, got, server.Entries("ops"))
 	} else {
 		wantLog(t, got, server.Entries("ops"))
@@ -208,6 +212,36 @@ func TestRoomSendGivenUp(t *testing.T) {
 	_, err := room.Send(patient(t), "after")
 	must(t, err)
 	wantLog(t, wantMessages(t, room, "held", "after"), server.Entries("ops"))
+}
+
+// A message that waits behind one that goes out again, and is given up, never
+// goes out.
+func TestRoomWaitingGivenUp(t *testing.T) {
+	realm, server := startRooms(t)
+	room := join(t, dial(t, realm.User("alice"), server.Address()), "ops")
+	var once atomic.Bool
+	server.Fault(func(m clienttest.Moment) error {
+		if m == clienttest.Received && once.CompareAndSwap(false, true) {
+			return errLost
+		}
+		return nil
+	})
+	wantNext[Live](t, room)
+	server.Hold(true) // the next stream is not live, so that nothing goes out again
+	first := blockedSend(room, patient(t), "first")
+	wantNext[Reconnected](t, room)
+	ctx, cancel := context.WithCancel(context.Background())
+	behind := blockedSend(room, ctx, "behind")
+	eventually(t, "it does not wait", func() bool { return pendingOf(room) == 2 })
+	cancel()
+	if err := <-behind; !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnconfirmed) {
+		t.Errorf("got %v", err)
+	}
+	server.Hold(false)
+	must(t, <-first)
+	_, err := room.Send(patient(t), "last")
+	must(t, err)
+	wantLog(t, wantMessages(t, room, "first", "last"), server.Entries("ops"))
 }
 
 func pendingOf(room *Room) int {

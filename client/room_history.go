@@ -84,7 +84,7 @@ func (c *Conn) historyPage(ctx context.Context, room string, read reading, left 
 	if room == "" {
 		return nil, false, errNoRoom
 	}
-	request := &chatpb.HistoryRequest{Room: room, After: read.after, Before: read.before, Limit: messagesPage}
+	request := &chatpb.HistoryRequest{Room: chatpb.EscapeUser(room), After: read.after, Before: read.before, Limit: messagesPage}
 	if read.limit > 0 {
 		request.Limit = uint32(min(left, messagesPage))
 	}
@@ -134,7 +134,11 @@ func (c *Conn) Rooms(ctx context.Context) iter.Seq2[RoomInfo, error] {
 				return
 			}
 			for _, room := range page.Rooms {
-				if !yield(RoomInfo{Name: room.Name, Sequence: room.Sequence}, nil) {
+				name, err := chatpb.UnescapeUser(room.Name)
+				if err != nil {
+					name = room.Name
+				}
+				if !yield(RoomInfo{Name: name, Sequence: room.Sequence}, nil) {
 					return
 				}
 				request.After = room.Name
@@ -154,7 +158,7 @@ func (c *Conn) Members(ctx context.Context, room string) ([]Member, error) {
 	}
 	var answer *chatpb.MembersResponse
 	err := c.ask(ctx, func(ctx context.Context, chat chatpb.ChatClient, options ...grpc.CallOption) (err error) {
-		answer, err = chat.Members(ctx, &chatpb.MembersRequest{Room: room}, options...)
+		answer, err = chat.Members(ctx, &chatpb.MembersRequest{Room: chatpb.EscapeUser(room)}, options...)
 		return err
 	})
 	if err != nil {

@@ -258,6 +258,23 @@ func key(name, user string) string {
 	return "@" + path.Join(min(user, other), max(user, other))
 }
 
+// shown is what the user calls the room, and false where that is for others.
+func shown(room, user string) (string, bool) {
+	pair, isPair := strings.CutPrefix(room, "@")
+	if !isPair {
+		return room, true
+	}
+	a, b, _ := strings.Cut(pair, "/")
+	switch user {
+	case a:
+		return "@" + chatpb.EscapeUser(b), true
+	case b:
+		return "@" + chatpb.EscapeUser(a), true
+	default:
+		return "", false
+	}
+}
+
 // hosts knows the connections that a listener has accepted.
 type hosts struct {
 	net.Listener

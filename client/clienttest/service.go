@@ -90,6 +90,15 @@ func (c *service) ChatStream(call chatpb.Chat_ChatStreamServer) error {
 	return st.send()
 }
 
+// placed is the room that a request names.
+func placed(ctx context.Context, room string) string {
+	name, err := chatpb.UnescapeUser(room)
+	if err != nil {
+		return ""
+	}
+	return key(name, caller(ctx))
+}
+
 func echo(call chatpb.Chat_ChatStreamServer) error {
 	for {
 		m, err := call.Recv()
@@ -301,7 +310,7 @@ func (st *stream) acknowledgement(e Entry) *chatpb.ChatMessage {
 }
 
 func (c *service) History(ctx context.Context, request *chatpb.HistoryRequest) (*chatpb.HistoryResponse, error) {
-	entries := c.server.Entries(key(request.Room, caller(ctx)))
+	entries := c.server.Entries(placed(ctx, request.Room))
 	limit := int(request.Limit)
 	if limit == 0 {
 		limit = 50
@@ -328,8 +337,9 @@ func (c *service) Rooms(ctx context.Context, request *chatpb.RoomsRequest) (*cha
 	c.server.mu.Lock()
 	defer c.server.mu.Unlock()
 	var rooms []*chatpb.Room
-	for name, r := range c.server.rooms {
-		if name > request.After && !strings.HasPrefix(name, "@") {
+	for room, r := range c.server.rooms {
+		name, open := shown(room, caller(ctx))
+		if open && name > request.After {
 			found := &chatpb.Room{Name: name}
 			if n := len(r.entries); n > 0 {
 				found.Sequence = r.entries[n-1].Sequence
@@ -348,7 +358,7 @@ func (c *service) Members(ctx context.Context, request *chatpb.MembersRequest) (
 	answer := &chatpb.MembersResponse{}
 	for st := range c.server.streams {
 		known := slices.ContainsFunc(answer.Members, func(m *chatpb.Member) bool { return m.User == st.user })
-		if st.room == key(request.Room, caller(ctx)) && !known {
+		if st.room == placed(ctx, request.Room) && !known {
 			answer.Members = append(answer.Members, &chatpb.Member{User: st.user, Since: chatpb.FormatTimestamp(time.Now())})
 		}
 	}
