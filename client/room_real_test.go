@@ -31,8 +31,8 @@ func TestRoomReal(t *testing.T) {
 	realm := authtest.NewRealm(t)
 	address := startServer(t, realm, withRooms(roomtest.NewMemory()))
 	alice := dial(t, realm.User("alice", chatter), address)
-	zoe := dial(t, realm.User("Zoë", chatter), address)
-	here, there := join(t, alice, "@Zoë"), join(t, zoe, "@alice")
+	zoe := dial(t, realm.User("zoe", chatter), address)
+	here, there := join(t, alice, "@zoe"), join(t, zoe, "@alice")
 	first, err := here.Send(patient(t), "hi", WithID("1"))
 	must(t, err)
 	again, err := here.Send(patient(t), "hi", WithID("1"))
@@ -50,7 +50,7 @@ func TestRoomReal(t *testing.T) {
 		}
 	}
 	var texts []string
-	for m, err := range alice.History(patient(t), "@Zoë", FromStart()) {
+	for m, err := range alice.History(patient(t), "@zoe", FromStart()) {
 		must(t, err)
 		texts = append(texts, m.Text)
 	}
@@ -59,11 +59,11 @@ func TestRoomReal(t *testing.T) {
 	}
 	for room, err := range alice.Rooms(patient(t)) {
 		must(t, err)
-		if room.Name != "@Zoë" {
+		if room.Name != "@zoe" {
 			t.Errorf("got %+v", room)
 		}
 	}
-	members, err := alice.Members(patient(t), "@Zoë")
+	members, err := alice.Members(patient(t), "@zoe")
 	must(t, err)
 	if len(members) != 2 {
 		t.Errorf("got %+v", members)
