@@ -61,6 +61,9 @@ func (c *Conn) History(ctx context.Context, room string, options ...HistoryOptio
 				yield(Message{}, err)
 				return
 			}
+			if read.limit > 0 && len(page) > left {
+				page, more = page[:left], false
+			}
 			for _, m := range page {
 				if !yield(m, nil) {
 					return

@@ -90,3 +90,26 @@ func TestRoomTakeEarlyAndAhead(t *testing.T) {
 		}
 	}
 }
+
+// What goes out again waits until the stream is live, and what is newer waits
+// behind it. What is new goes out at once.
+func TestRoomDue(t *testing.T) {
+	again, fresh := &Posted{text: "again", sent: true}, &Posted{text: "fresh"}
+	r := &Room{pending: []*Posted{again, fresh}}
+	if m := r.due(); m != nil {
+		t.Errorf("got %v before the stream is live", m)
+	}
+	r.live = true
+	for _, want := range []*Posted{again, fresh} {
+		if m := r.due(); m.GetMessage() != want.text || want.resent != (want == again) {
+			t.Errorf("got %v, sent again %v, want %q", m, want.resent, want.text)
+		}
+	}
+	if m := r.due(); m != nil {
+		t.Errorf("got %v, want no more", m)
+	}
+	r = &Room{pending: []*Posted{{text: "new"}}}
+	if m := r.due(); m.GetMessage() != "new" {
+		t.Errorf("got %v, want what is new", m)
+	}
+}

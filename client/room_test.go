@@ -298,6 +298,11 @@ func wantClosed(t *testing.T, server *clienttest.Server, room *Room, end func(*R
 		received <- err
 	}()
 	must(t, end(room))
+	select {
+	case <-room.over:
+	default:
+		t.Error("what belongs to the room is not waited for")
+	}
 	got := <-received
 	if want != nil && got != want || want == nil && status.Code(got) != codes.Canceled {
 		t.Errorf("Receive: got %v, want %v", got, want)
