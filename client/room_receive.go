@@ -233,30 +233,37 @@ func (r *Room) isLive(sequence uint64) RoomEvent {
 	return Live{Sequence: sequence}
 }
 
-// offer gives the program an event, or drops it where the program is so far behind
-// that acknowledgements would have to wait for it.
+// offer gives the program an event, and waits while there is no room for it. Where
+// acknowledgements would have to wait as well, and the program has read nothing
+// for a while, the room runs ahead of it.
 func (r *Room) offer(e RoomEvent) {
-	var patience <-chan time.Time
+	if r.keep(e) {
+		return
+	}
+	idle := time.Now()
+	patience := time.NewTimer(r.grace)
+	defer patience.Stop()
 	for !r.keep(e) {
-		r.mu.Lock()
-		waited := len(r.pending) > 0
-		r.mu.Unlock()
-		if waited && patience == nil {
-			timer := time.NewTimer(r.grace)
-			defer timer.Stop()
-			patience = timer.C
-		}
 		select {
 		case <-r.taken:
+			idle = time.Now()
+			patience.Reset(r.grace)
 		case <-r.posted:
-		case <-patience:
-			r.mu.Lock()
-			r.ahead = true
-			r.mu.Unlock()
+		case <-patience.C:
 		case <-r.ctx.Done():
 			return
 		}
+		if time.Since(idle) >= r.grace {
+			r.runAhead()
+		}
 	}
+}
+
+// runAhead drops what comes from now on, if acknowledgements wait.
+func (r *Room) runAhead() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ahead = len(r.pending) > 0
 }
 
 // keep puts the event into the backlog, or drops it where the room runs ahead of
