@@ -34,8 +34,8 @@ type RefreshFailed struct {
 }
 
 // Moved says that live streams have gone over to a new connection, which has the
-// client's new certificate. What they had sent before is acknowledged before what
-// they send from now on.
+// client's new certificate; one that is in the middle of a Send goes over after it.
+// What they had sent before is acknowledged before what they send from then on.
 type Moved struct {
 	// Expires is until when they may live now: the first of them, to the second.
 	// It is zero where the server did not say.

@@ -22,6 +22,7 @@ func TestMoveRefused(t *testing.T) {
 		old    *authtest.User
 		fresh  *authtest.User // a new certificate with its token
 		server *swap
+		beside *Stream
 		later  *certs.CA // whose certificates the server is to trust later
 		tokens *counting
 	}
@@ -33,6 +34,7 @@ func TestMoveRefused(t *testing.T) {
 	}
 	tests := []struct {
 		name   string
+		full   bool // another connection has the last place at the server
 		rotate func(*testing.T, *setting)
 		want   func(error) bool
 		final  bool
@@ -95,13 +97,12 @@ func TestMoveRefused(t *testing.T) {
 				s.server.Store(m)
 			},
 		}, {
-			name: "the server is full",
+			name: "the server is full", full: true,
 			rotate: func(_ *testing.T, s *setting) {
 				s.wallet.rotate(s.fresh)
 			},
-			want: reason(auth.TooManyStreams),
-			// The stream beside it makes room.
-			repair: func(*testing.T, *setting) {},
+			want:   reason(auth.TooManyStreams),
+			repair: func(t *testing.T, s *setting) { must(t, s.beside.Close()) },
 		},
 	}
 	for _, test := range tests {
@@ -118,10 +119,8 @@ func TestMoveRefused(t *testing.T) {
 			listen, all := events()
 			conn := dial(t, s.old, address, listen, s.wallet.use)
 			stream := open(t, conn)
-			full := test.name == "the server is full"
-			var beside *Stream
-			if full {
-				beside, _ = dial(t, s.old, address).Open(patient(t))
+			if test.full {
+				s.beside = open(t, dial(t, s.old, address))
 			}
 
 			test.rotate(t, s)
@@ -132,9 +131,6 @@ func TestMoveRefused(t *testing.T) {
 			wantEcho(t, stream, "still here")
 			wantOn(t, stream, s.old)
 
-			if full {
-				must(t, beside.Close())
-			}
 			test.repair(t, s)
 			wantMovedAtLast(t, all, 1)
 			wantOn(t, stream, s.fresh)

@@ -131,9 +131,13 @@ func TestMoveQuickly(t *testing.T) {
 		}
 		conn.lines.mu.Unlock()
 	}
-	for stream.sender.Load().line.certificate != certs.Thumbprint(last.Leaf()) {
-		// A rotation that takes the place of one under way may tear the pair apart.
-		next(t, all)
+	proven := func() bool {
+		conn.lines.mu.Lock()
+		defer conn.lines.mu.Unlock()
+		return conn.lines.current.certificate == certs.Thumbprint(last.Leaf())
+	}
+	for !proven() {
+		next(t, all) // a rotation that takes the place of one under way may tear a pair apart
 	}
 	close(stop)
 	if got := <-sent; got.err != nil {
