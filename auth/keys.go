@@ -111,6 +111,8 @@ func (s *KeySet) holds(kid string, key crypto.PublicKey) bool {
 	return ok && public.Equal(key)
 }
 
+func (s *KeySet) unusable() *Refusal { return nil }
+
 func (s *KeySet) version() uint64 { return 0 }
 
 // IDs returns the kids of the set, sorted.

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"crypto"
 	"crypto/x509"
 	"io"
@@ -8,23 +9,34 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
+
+	"securechat/certs"
 )
 
 // A KeyFeed is a KeySource that follows a key set as it changes. What it last
-// read in good order stays in force until something better replaces it.
+// read in good order stays in force until something better replaces it, or until
+// it is too old where KeyStrict is set.
 type KeyFeed interface {
 	KeySource
 	// Has says whether the set in force has a key called kid. It never blocks.
 	Has(kid string) bool
 	// Changed returns a channel that is closed when another set next comes into
-	// force. It is to be had before Has, so that no change is missed.
+	// force, or none is any more. It is to be had before Has, so that no change
+	// is missed.
 	Changed() <-chan struct{}
-	// Failures counts the attempts at reading the set that failed.
-	Failures() uint64
+	// Reload reads the set anew, now, and says why it could not. It waits for
+	// that until ctx ends.
+	Reload(ctx context.Context) error
+	// State is what has become of the feed, which is called jwks. Of a file,
+	// replacements are counted; of a URL, fetches.
+	State() certs.FeedState
 	// Close ends the following and waits until it has ended. The set in force
 	// stays in force.
 	io.Closer
 }
+
+const keyFeedName = "jwks"
 
 // Keys follows the key set at location: an https URL (see KeyURL) or the path of
 // a file (see KeyFile).
@@ -42,14 +54,34 @@ type keyOptions struct {
 	logger *slog.Logger
 	client *http.Client
 	roots  *x509.CertPool
+	maxAge time.Duration
+	strict bool
 }
 
+// DefaultKeyMaxAge is how old the keys of a KeyURL may become where KeyMaxAge
+// does not say.
+const DefaultKeyMaxAge = 24 * time.Hour
+
 func newKeyOptions(opts []KeyOption) keyOptions {
-	o := keyOptions{logger: slog.Default()}
+	o := keyOptions{logger: slog.Default(), maxAge: DefaultKeyMaxAge}
 	for _, opt := range opts {
 		opt(&o)
 	}
 	return o
+}
+
+// KeyMaxAge sets how long after the last good fetch the keys of a KeyURL are too
+// old, in elapsed time; without it, DefaultKeyMaxAge. Beyond it they serve on, and
+// the log says so, unless KeyStrict is set. They are fetched at least twice as
+// often. A second is the least.
+func KeyMaxAge(age time.Duration) KeyOption {
+	return func(o *keyOptions) { o.maxAge = age }
+}
+
+// KeyStrict has the keys of a KeyURL that are too old refused as
+// KeysUnavailable, for new calls and live streams, until they can be fetched.
+func KeyStrict() KeyOption {
+	return func(o *keyOptions) { o.strict = true }
 }
 
 // KeyLogger sends what is to be said about replacements, good and broken, to
@@ -73,31 +105,25 @@ func KeyClient(client *http.Client) KeyOption {
 // keysInForce is the last good key set of a feed. It is safe for concurrent use.
 type keysInForce struct {
 	mu       sync.Mutex
-	set      *KeySet // nil until the first success
+	set      *KeySet  // nil until the first success
+	withheld *Refusal // why set is too old to be used; nil if it is not
 	changed  chan struct{}
-	failures uint64
-	replaced uint64 // how often set was
+	changes  uint64 // how often there was another set in force, or none any more
 }
 
 // Has says whether the set in force has a key called kid. It never blocks.
 func (k *keysInForce) Has(kid string) bool {
-	set := k.current()
-	return set != nil && set.Has(kid)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.set != nil && k.withheld == nil && k.set.Has(kid)
 }
 
 // Changed returns a channel that is closed when another set next comes into
-// force.
+// force, or none is any more.
 func (k *keysInForce) Changed() <-chan struct{} {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.changed
-}
-
-// Failures counts the attempts at reading the set that failed.
-func (k *keysInForce) Failures() uint64 {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.failures
 }
 
 func (k *keysInForce) holds(kid string, key crypto.PublicKey) bool {
@@ -105,10 +131,16 @@ func (k *keysInForce) holds(kid string, key crypto.PublicKey) bool {
 	return set != nil && set.holds(kid, key)
 }
 
+func (k *keysInForce) unusable() *Refusal {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.withheld
+}
+
 func (k *keysInForce) version() uint64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.replaced
+	return k.changes
 }
 
 func (k *keysInForce) current() *KeySet {
@@ -121,18 +153,22 @@ func (k *keysInForce) current() *KeySet {
 func (k *keysInForce) replace(set *KeySet) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.set != nil && k.set.equal(set) {
+	return k.put(set)
+}
+
+// put is replace where k.mu is held.
+func (k *keysInForce) put(set *KeySet) bool {
+	if k.set != nil && k.withheld == nil && k.set.equal(set) {
 		return false
 	}
-	k.set = set
-	k.replaced++
-	close(k.changed)
-	k.changed = make(chan struct{})
+	k.set, k.withheld = set, nil
+	k.tell()
 	return true
 }
 
-func (k *keysInForce) countFailure() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.failures++
+// tell makes a change known. k.mu is held.
+func (k *keysInForce) tell() {
+	k.changes++
+	close(k.changed)
+	k.changed = make(chan struct{})
 }

@@ -79,7 +79,7 @@ func (s *KeyURLSource) fetch(ctx context.Context) (*KeySet, time.Duration, error
 	if err != nil {
 		return nil, 0, err
 	}
-	return set, freshness(response.Header), nil
+	return set, freshness(response.Header, time.Now()), nil
 }
 
 // withoutURL takes the URL, whose query may be secret, out of an error of
@@ -92,11 +92,12 @@ func withoutURL(err error) error {
 	return err
 }
 
-// freshness reads max-age, less the Age that it has already reached, and
-// no-store and no-cache as 0 (RFC 9111 sections 4.2 and 5.2.2), and brings the
-// outcome within bounds. What cannot be read counts as 0.
-func freshness(header http.Header) time.Duration {
-	fresh := defaultKeyFreshness
+// freshness reads max-age, less the Age that it has already reached; no-store and
+// no-cache as 0; and without these what lies between Date and Expires (RFC 9111
+// sections 4.2, 5.2.2 and 5.3). It brings the outcome within bounds. What cannot
+// be read counts as 0.
+func freshness(header http.Header, now time.Time) time.Duration {
+	fresh := expiresIn(header, now)
 	for directive := range strings.SplitSeq(strings.Join(header.Values("Cache-Control"), ","), ",") {
 		name, value, _ := strings.Cut(strings.TrimSpace(directive), "=")
 		switch strings.ToLower(name) {
@@ -107,6 +108,22 @@ func freshness(header http.Header) time.Duration {
 		}
 	}
 	return min(max(fresh, minKeyFreshness), maxKeyFreshness)
+}
+
+// expiresIn reads Expires against the server's own Date, or where it has none
+// against now, so that its clock need not be ours.
+func expiresIn(header http.Header, now time.Time) time.Duration {
+	if len(header.Values("Expires")) == 0 {
+		return defaultKeyFreshness
+	}
+	expires, err := http.ParseTime(header.Get("Expires"))
+	if err != nil {
+		return 0 // "0" is a usual way to say that it has expired
+	}
+	if date, err := http.ParseTime(header.Get("Date")); err == nil {
+		now = date
+	}
+	return expires.Sub(now)
 }
 
 // headerSeconds reads delta-seconds (RFC 9111 section 1.2.2), at most a year's.

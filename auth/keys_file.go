@@ -2,11 +2,6 @@ package auth
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io"
-	"log/slog"
-	"os"
 
 	"securechat/certs"
 )
@@ -14,15 +9,7 @@ import (
 // A KeyFileSource is a KeyFeed over a file.
 type KeyFileSource struct {
 	keysInForce
-	path   string
-	logger *slog.Logger
-	stop   context.CancelFunc
-	ended  chan struct{}
-
-	// Owned by follow once it runs.
-	seen     string // the content last read, good or not; empty after a read that failed
-	broken   error  // why what was seen last is not in force; nil if it is
-	reported bool   // whether broken has been logged and counted
+	file *certs.Following
 }
 
 // KeyFile reads the JSON Web Key Set in the file at path (see ParseKeySet) and
@@ -30,24 +17,24 @@ type KeyFileSource struct {
 // second. A replacement that is broken or missing is logged and counted, and
 // changes nothing else. Close releases it.
 func KeyFile(path string, opts ...KeyOption) (*KeyFileSource, error) {
-	content, err := readKeyFile(path)
+	logger := newKeyOptions(opts).logger
+	s := &KeyFileSource{keysInForce: keysInForce{changed: make(chan struct{})}}
+	take := func(text []byte) error {
+		set, err := ParseKeySet(text)
+		if err != nil {
+			return err
+		}
+		first := s.current() == nil
+		if s.replace(set) && !first {
+			logger.Info("token keys replaced", "file", path, "kids", set.IDs())
+		}
+		return nil
+	}
+	var err error
+	s.file, err = certs.Follow(certs.File{Name: "token keys", Path: path, Take: take, Logger: logger})
 	if err != nil {
 		return nil, err
 	}
-	set, err := ParseKeySet(content)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	s := &KeyFileSource{
-		keysInForce: keysInForce{set: set, changed: make(chan struct{})},
-		path:        path,
-		logger:      newKeyOptions(opts).logger,
-		stop:        stop,
-		ended:       make(chan struct{}),
-		seen:        string(content),
-	}
-	go s.follow(ctx)
 	return s, nil
 }
 
@@ -57,65 +44,16 @@ func (s *KeyFileSource) Key(ctx context.Context, kid string) (Key, error) {
 	return s.current().Key(ctx, kid)
 }
 
+// Reload reads the file now, without waiting for it to settle, and says what is
+// wrong with it.
+func (s *KeyFileSource) Reload(context.Context) error { return s.file.Reload() }
+
+// State is what has become of the file.
+func (s *KeyFileSource) State() certs.FeedState {
+	state := s.file.State()
+	state.Name = keyFeedName
+	return state
+}
+
 // Close ends the following and waits until it has ended.
-func (s *KeyFileSource) Close() error {
-	s.stop()
-	<-s.ended
-	return nil
-}
-
-func (s *KeyFileSource) follow(ctx context.Context) {
-	defer close(s.ended)
-	certs.Watch(ctx, certs.DefaultInterval, []string{s.path}, s.look)
-}
-
-// look takes up the file's content if it differs from what was seen last.
-// Content that is broken is reported once, and only when it is still there at
-// the next look: the file may be in the midst of being written.
-func (s *KeyFileSource) look() {
-	content, err := readKeyFile(s.path)
-	if string(content) == s.seen && (err == nil || s.broken != nil) {
-		if s.broken != nil && !s.reported {
-			s.report()
-		}
-		return
-	}
-	s.seen, s.broken, s.reported = string(content), err, false
-	if err != nil {
-		return
-	}
-	set, err := ParseKeySet(content)
-	if err != nil {
-		s.broken = fmt.Errorf("%s: %w", s.path, err)
-		return
-	}
-	if s.replace(set) {
-		s.logger.Info("token keys replaced", "file", s.path, "kids", set.IDs())
-	}
-}
-
-func (s *KeyFileSource) report() {
-	s.reported = true
-	s.countFailure()
-	s.logger.Error("token keys not replaced: the last good ones serve on", "file", s.path, "error", s.broken)
-}
-
-// readKeyFile reads at most one byte more than a key set may have.
-func readKeyFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("key set: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: key set: not a regular file", path)
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, fmt.Errorf("key set: %w", err)
-	}
-	content, err := io.ReadAll(io.LimitReader(file, maxKeySetBytes+1))
-	if err := errors.Join(err, file.Close()); err != nil {
-		return nil, fmt.Errorf("%s: key set: %w", path, err)
-	}
-	return content, nil
-}
+func (s *KeyFileSource) Close() error { return s.file.Close() }

@@ -171,7 +171,7 @@ func TestKeyFileKeepsTheLastGood(t *testing.T) {
 					t.Errorf("reported as %s", entry)
 				}
 				notWithin(t, 3*time.Second, log, "reported twice")
-				if got := feed.Failures(); got != 1 {
+				if got := feed.State().Broken; got != 1 {
 					t.Errorf("%d failures counted", got)
 				}
 				if _, err := feed.Key(t.Context(), "good"); err != nil {

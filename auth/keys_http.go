@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 )
 
@@ -29,9 +30,13 @@ type KeyURLSource struct {
 	name     string // for logs and errors: without the query
 	client   *http.Client
 	logger   *slog.Logger
+	maxAge   time.Duration
+	strict   bool
 	stop     context.CancelFunc
-	ended    chan struct{}
+	running  sync.WaitGroup
+	ended    chan struct{} // closed when fetching has ended
 	demand   chan struct{} // holds at most one request to fetch now
+	renewed  chan struct{} // holds at most one note that a fetch has succeeded
 
 	// Guarded by keysInForce.mu.
 	fetching bool
@@ -39,15 +44,24 @@ type KeyURLSource struct {
 	last     time.Time     // when the last fetch ended
 	next     time.Time     // when the next is due
 	failure  error         // why the last one failed; nil if it did not
+	good     uint64        // fetches that succeeded
+	broken   uint64        // fetches that failed
+	failed   uint64        // fetches that failed since one succeeded
+	fresh    time.Time     // when the last one succeeded; zero: none has
 }
 
 // KeyURL fetches the JSON Web Key Set (see ParseKeySet) at an https URL, and
-// again as often as the answer's Cache-Control max-age says: within a minute and
-// an hour, and after 5 minutes where it says nothing. A kid that the set does not
-// have brings the next fetch forward, but at most one in 10 seconds.
+// again as often as the answer's Cache-Control max-age or, without one, Expires
+// says (RFC 9111 section 4.2.1): within a minute and an hour, no-store and no-cache
+// after a minute, and after 5 minutes where nothing is said; in any case after
+// half of what KeyMaxAge sets. A kid that the set does not have brings the next
+// fetch forward, but at most one in 10 seconds.
 //
 // KeyURL does not wait for the first fetch. Until one succeeds, Key refuses with
-// KeysUnavailable; when later ones fail, the last good set serves on. Redirects
+// KeysUnavailable; when later ones fail, they are tried again, after a second and
+// then ever less often up to once a minute, and the last good set serves on, for
+// ever or with KeyStrict until KeyMaxAge. An outage is logged when it begins, when
+// the keys become too old, once an hour from then on, and when it ends. Redirects
 // are not followed. Close releases it.
 func KeyURL(location string, opts ...KeyOption) (*KeyURLSource, error) {
 	parsed, err := url.Parse(location)
@@ -62,6 +76,9 @@ func KeyURL(location string, opts ...KeyOption) (*KeyURLSource, error) {
 		return nil, fmt.Errorf("key set: %s: the URL must not have a user or password", name.String())
 	}
 	o := newKeyOptions(opts)
+	if o.maxAge < time.Second {
+		return nil, fmt.Errorf("key set: %s: the keys would be too old after %v: allow a second or more", name.String(), o.maxAge)
+	}
 	client, err := o.httpClient()
 	if err != nil {
 		return nil, fmt.Errorf("key set: %s: %w", name.String(), err)
@@ -73,20 +90,24 @@ func KeyURL(location string, opts ...KeyOption) (*KeyURLSource, error) {
 		name:        name.String(),
 		client:      client,
 		logger:      o.logger,
+		maxAge:      o.maxAge,
+		strict:      o.strict,
 		stop:        stop,
 		ended:       make(chan struct{}),
 		demand:      make(chan struct{}, 1),
+		renewed:     make(chan struct{}, 1),
 		fetching:    true,
 		fetched:     make(chan struct{}),
 	}
-	go s.follow(ctx)
+	s.running.Go(func() { s.follow(ctx) })
+	s.running.Go(func() { s.grow(ctx) })
 	return s, nil
 }
 
 // Close ends the following, cuts a fetch short, and waits until both have ended.
 func (s *KeyURLSource) Close() error {
 	s.stop()
-	<-s.ended
+	s.running.Wait()
 	return nil
 }
 
@@ -117,7 +138,7 @@ func (s *KeyURLSource) Key(ctx context.Context, kid string) (Key, error) {
 func (s *KeyURLSource) find(kid string, waited bool) (key Key, fetched <-chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.set != nil && s.set.Has(kid) {
+	if s.set != nil && s.withheld == nil && s.set.Has(kid) {
 		key, err = s.set.Key(context.Background(), kid)
 		return key, nil, err
 	}
@@ -136,6 +157,8 @@ func (s *KeyURLSource) find(kid string, waited bool) (key Key, fetched <-chan st
 		return Key{}, fetched, Refusef(KeysUnavailable, "%s: key %.100q: the last fetch failed: %w", s.name, kid, s.failure).After(wait)
 	case s.set == nil:
 		return Key{}, fetched, Refusef(KeysUnavailable, "%s: key %.100q: the first fetch has not ended", s.name, kid).After(wait)
+	case s.withheld != nil:
+		return Key{}, fetched, s.withheld.After(wait)
 	}
 	if !waited && fetched == nil {
 		rest := max(keyDemandInterval-time.Since(s.last), minKeyRetry)
@@ -158,7 +181,7 @@ func (s *KeyURLSource) follow(ctx context.Context) {
 		if err != nil {
 			wait, retry = retry, min(2*retry, maxKeyRetry)
 		} else {
-			retry = minKeyRetry
+			wait, retry = min(wait, s.maxAge/2), minKeyRetry
 		}
 		s.finish(set, wait, err)
 		if !s.pause(ctx, wait) {
@@ -191,20 +214,75 @@ func (s *KeyURLSource) begin() {
 	}
 }
 
-// finish takes up the outcome of a fetch and wakes those who wait for it.
+// finish takes up the outcome of a fetch, wakes those who wait for it, and logs
+// where an outage begins or ends.
 func (s *KeyURLSource) finish(set *KeySet, wait time.Duration, err error) {
-	if err != nil {
-		s.countFailure()
+	changed, before := s.note(set, wait, err)
+	switch {
+	case err != nil && before == 0:
 		s.logger.Error("token keys not fetched: the last good ones, if any, serve on", "url", s.name, "error", err, "retry", wait)
-	} else if s.replace(set) {
-		s.logger.Info("token keys fetched", "url", s.name, "kids", set.IDs())
+	case err == nil && (changed || before > 0):
+		s.logger.Info("token keys fetched", "url", s.name, "kids", set.IDs(), "after_failures", before)
 	}
+}
+
+// note returns whether another set is in force, and how many fetches had failed
+// since one succeeded.
+func (s *KeyURLSource) note(set *KeySet, wait time.Duration, err error) (changed bool, before uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fetching = false
-	s.failure = err
 	s.last = time.Now()
 	s.next = s.last.Add(wait)
+	s.failure = err
+	before = s.failed
+	if err != nil {
+		s.broken++
+		s.failed++
+	} else {
+		s.good++
+		s.failed = 0
+		s.fresh = s.last
+		changed = s.put(set)
+		select {
+		case s.renewed <- struct{}{}:
+		default:
+		}
+	}
+	s.fetching = false
 	close(s.fetched)
 	s.fetched = make(chan struct{})
+	return changed, before
+}
+
+// Reload fetches the set now, however fresh it is, and says why it could not. It
+// waits for that until ctx ends.
+func (s *KeyURLSource) Reload(ctx context.Context) error {
+	s.mu.Lock()
+	until := s.good + s.broken + 1
+	if s.fetching {
+		until++ // what is under way may have begun before there was anything new
+	}
+	s.mu.Unlock()
+	select {
+	case s.demand <- struct{}{}:
+	default:
+	}
+	for {
+		s.mu.Lock()
+		done, fetched, failure := s.good+s.broken >= until, s.fetched, s.failure
+		s.mu.Unlock()
+		switch {
+		case done && failure != nil:
+			return fmt.Errorf("key set: %s: %w", s.name, failure)
+		case done:
+			return nil
+		}
+		select {
+		case <-fetched:
+		case <-s.ended:
+			return fmt.Errorf("key set: %s: the key source is closed", s.name)
+		case <-ctx.Done():
+			return fmt.Errorf("key set: %s: waiting for it: %w", s.name, ctx.Err())
+		}
+	}
 }

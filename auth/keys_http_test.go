@@ -39,29 +39,30 @@ func (i *fakeIssuer) served() int {
 }
 
 func (i *fakeIssuer) RoundTrip(request *http.Request) (*http.Response, error) {
-	var delay time.Duration
-	i.set(func(i *fakeIssuer) { i.requests, delay = i.requests+1, i.delay })
+	i.mu.Lock()
+	i.requests++
+	delay, status, header, jwks := i.delay, i.status, i.header, i.jwks // as they are when it is asked
+	i.mu.Unlock()
 	select {
 	case <-time.After(delay):
 	case <-request.Context().Done():
 		return nil, request.Context().Err()
 	}
-	i.mu.Lock()
-	defer i.mu.Unlock()
 	return &http.Response{
-		StatusCode: i.status, Header: i.header, Body: io.NopCloser(strings.NewReader(i.jwks)), Request: request,
+		StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(jwks)), Request: request,
 	}, nil
 }
 
 // followed runs test in a bubble, with a feed over an issuer that has the key
 // "old".
-func followed(t *testing.T, prepare func(*fakeIssuer), test func(t *testing.T, issuer *fakeIssuer, feed *KeyURLSource, log reports)) {
+func followed(t *testing.T, prepare func(*fakeIssuer), test func(t *testing.T, issuer *fakeIssuer, feed *KeyURLSource, log reports), opts ...KeyOption) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		issuer := &fakeIssuer{status: http.StatusOK, jwks: setOf(jwkOf(newEd25519Signer(t), "old", nil)), header: http.Header{}}
 		prepare(issuer)
 		log := make(reports, 1000)
-		feed, err := KeyURL(testKeyURL, KeyClient(&http.Client{Transport: issuer}), KeyLogger(log.logger()))
+		opts = append(opts, KeyClient(&http.Client{Transport: issuer}), KeyLogger(log.logger()))
+		feed, err := KeyURL(testKeyURL, opts...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,8 +129,8 @@ func TestIssuerIsDownAtStart(t *testing.T) {
 		if entry := <-log; !strings.Contains(entry, "503") || strings.Contains(entry, "hush") {
 			t.Errorf("reported as %s", entry)
 		}
-		if feed.Has("old") || feed.Failures() != 1 {
-			t.Errorf("%d failures", feed.Failures())
+		if feed.Has("old") || feed.State().Broken != 1 {
+			t.Errorf("%d failures", feed.State().Broken)
 		}
 		issuer.set(func(i *fakeIssuer) { i.status = http.StatusOK })
 		within(t, minKeyRetry+1, changed, "first success")

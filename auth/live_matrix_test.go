@@ -22,7 +22,7 @@ type ending struct {
 	reason auth.Reason
 	// alice makes her where she is not as others.
 	alice func(*world) *authtest.User
-	// happens is called once her streams live.
+	// happens is called once her streams live, and returns when it has happened.
 	happens func(*world, *authtest.User)
 }
 
@@ -49,8 +49,8 @@ func (e ending) run(w *world, alice, bob *authtest.User) {
 	ended := make(chan error, 2)
 	go func() { ended <- chatter(sends) }()
 	go func() { ended <- drained(listens) }()
-	began := time.Now()
 	e.happens(w, alice)
+	began := time.Now()
 	for range 2 {
 		wantRefusal(t, <-ended, e.code, e.reason)
 	}

@@ -11,11 +11,11 @@ import (
 	"securechat/certs"
 )
 
-// A keyHolder knows whether the key that has verified a token is still its
-// issuer's. *Verifier is one.
+// A keyHolder knows why the key that has verified a token is not its issuer's any
+// more; nil where it is. *Verifier is one.
 type keyHolder interface {
-	holds(issuer, kid string, key crypto.PublicKey) bool
-	// version changes whenever an answer of holds may have.
+	keyStands(issuer, kid string, key crypto.PublicKey) *Refusal
+	// version changes whenever an answer of keyStands may have.
 	version() uint64
 }
 
@@ -43,8 +43,10 @@ func (g *Guard) stands(s *session, now time.Time) *Refusal {
 		if refusal := revoked(material.Revocations(), id); refusal != nil {
 			return refusal
 		}
-		if keys, ok := g.config.Tokens.(keyHolder); ok && !keys.holds(id.Issuer, id.KeyID, id.key) {
-			return Refusef(TokenKeyRetired, "the key %.100q has left the key set of %.100q", id.KeyID, id.Issuer)
+		if keys, ok := g.config.Tokens.(keyHolder); ok {
+			if refusal := keys.keyStands(id.Issuer, id.KeyID, id.key); refusal != nil {
+				return refusal
+			}
 		}
 	}
 	return g.allowed(s, id)
@@ -72,8 +74,8 @@ func standing(material *certs.Material, chains [][]*x509.Certificate, now time.T
 // endOfTime is about the last that UnixNano can tell.
 var endOfTime = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// allowed holds a live session against the policy of today. A check that panics
-// refuses.
+// allowed holds a live session against the policy of today. One that is not to be
+// in its room any more is expelled from it. A check that panics refuses.
 func (g *Guard) allowed(s *session, id Identity) (refusal *Refusal) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -88,7 +90,11 @@ func (g *Guard) allowed(s *session, id Identity) (refusal *Refusal) {
 	if id.Issuer == "" && !rule.certificateOnly {
 		return Refusef(TokenMissing, "the policy asks for a token now, and the stream began without")
 	}
-	return rule.allow(s.ctx, id)
+	refusal = rule.allow(s.ctx, id)
+	if refusal != nil && refusal.Reason == RoomDenied {
+		return Refuse(Expelled, refusal) // it has been there
+	}
+	return refusal
 }
 
 func expired(id Identity) *Refusal {

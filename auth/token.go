@@ -217,19 +217,29 @@ func (v *Verifier) checkTimes(claims *Claims) error {
 	return nil
 }
 
-// holds says whether key is still the one called kid of the issuer's set. It
-// never blocks. Of a KeySource that is neither a *KeySet nor a KeyFeed of this
-// package it cannot be known, and counts as so.
-func (v *Verifier) holds(issuer, kid string, key crypto.PublicKey) bool {
+// keyStands says why key does not verify tokens of the issuer any more: it is not
+// the one called kid of the issuer's set, or the set is too old. It never blocks.
+// Of a KeySource that is neither a *KeySet nor a KeyFeed of this package that
+// cannot be known, and the key stands.
+func (v *Verifier) keyStands(issuer, kid string, key crypto.PublicKey) *Refusal {
 	configured, ok := v.issuers[issuer]
 	if !ok {
-		return false
+		return Refusef(TokenKeyRetired, "the issuer %.100q is not configured", issuer)
 	}
-	keys, ok := configured.Keys.(keysHeld)
-	return !ok || keys.holds(kid, key)
+	keys, followed := configured.Keys.(keysHeld)
+	if !followed {
+		return nil
+	}
+	if refusal := keys.unusable(); refusal != nil {
+		return refusal
+	}
+	if !keys.holds(kid, key) {
+		return Refusef(TokenKeyRetired, "the key %.100q has left the key set of %.100q", kid, issuer)
+	}
+	return nil
 }
 
-// version changes whenever a key set has.
+// version changes whenever an answer of keyStands may have.
 func (v *Verifier) version() uint64 {
 	var sum uint64
 	for _, issuer := range v.issuers {
@@ -243,5 +253,7 @@ func (v *Verifier) version() uint64 {
 // keysHeld are key sources that know what they hold without fetching.
 type keysHeld interface {
 	holds(kid string, key crypto.PublicKey) bool
+	// unusable says why what they hold is not to be used; nil: it is.
+	unusable() *Refusal
 	version() uint64
 }

@@ -89,9 +89,16 @@ func (d *desk) until(what string, wanted func(*Material) bool) {
 func (d *desk) untilFailures(n uint64) {
 	d.t.Helper()
 	d.log.until(d.t, func(text string) bool { return uint64(strings.Count(text, "not replaced")) >= n })
-	if got := d.Failures(); got != n {
+	if got := d.failures(); got != n {
 		d.t.Fatalf("%d failures, want %d; the log has:\n%s", got, n, d.log)
 	}
+}
+
+func (d *desk) failures() (n uint64) {
+	for _, feed := range d.Feeds() {
+		n += feed.Broken
+	}
+	return n
 }
 
 func (d *desk) serves(pair *Issued) func(*Material) bool {

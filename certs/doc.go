@@ -21,8 +21,9 @@
 // key, write both; in whatever order and way that is done, they are taken up
 // together once they match, within a second. To replace an authority, first
 // trust the old and the new one, then renew the certificates, then drop the old
-// one. A file that is broken changes nothing: the last good set serves on, the
-// error is logged and counted.
+// one. A file that is broken changes nothing: the last good one serves on, and so
+// do the other files and their changes; the error is logged and counted, and
+// [FileSource.Feeds] has the counts. [Follow] does the same for a file of any kind.
 //
 // What has changed matters to connections made before, too. [Material.Check] says
 // whether the chains of an earlier handshake still stand, [ValidUntil] when they

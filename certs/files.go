@@ -2,18 +2,22 @@ package certs
 
 import (
 	"context"
-	"crypto/sha256"
+	"errors"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // A FileSource is a Source read from files that may be replaced while it is in
-// use. All its files are one set: it moves from one set that holds to the next,
-// and stays with the last good one while a replacement is broken, half-written,
-// or of a certificate and key that do not match. A change counts from the time
-// that all have settled; by default that is less than a second.
+// use. Certificate and key, roots, revocation lists and revocations are a feed
+// each, which moves from one value that holds to the next and stays with the last
+// good one while a replacement is broken, half-written, or of a certificate and
+// key that do not match. A broken feed does not hold up the others, save that
+// roots and the lists in their names must fit. A change counts from the time that
+// its files have settled; by default that is less than a second.
 //
 // It may be used concurrently, and holds a goroutine until it is closed.
 type FileSource struct {
@@ -25,14 +29,13 @@ type FileSource struct {
 	cancel context.CancelFunc
 	follow sync.WaitGroup
 
-	current  atomic.Pointer[Material]
-	loads    atomic.Uint64
-	failures atomic.Uint64
+	current atomic.Pointer[Material]
+	loads   atomic.Uint64
+	states  atomic.Pointer[[]FeedState]
 
-	loading sync.Mutex        // held while the files are read; guards the three digests
-	applied [sha256.Size]byte // of the set in use
-	seen    [sha256.Size]byte // of the set read last
-	refused [sha256.Size]byte // of the broken set that was reported last
+	loading sync.Mutex // held while the files are read; guards feeds and values
+	feeds   []*fileFeed
+	values  values
 
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change
@@ -69,7 +72,7 @@ func Files(p Paths, options ...FileOption) (*FileSource, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	s := &FileSource{paths: p, logger: slog.Default(), changed: make(chan struct{})}
+	s := &FileSource{paths: p, logger: slog.Default(), feeds: p.feeds(), changed: make(chan struct{})}
 	for _, option := range options {
 		option(s)
 	}
@@ -78,12 +81,12 @@ func Files(p Paths, options ...FileOption) (*FileSource, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s.cancel = cancel
-	s.follow.Go(func() { Watch(ctx, s.interval, p.list(), s.look) })
+	s.follow.Go(func() { Watch(ctx, s.interval, p.list(), func() { _ = s.load(false) }) }) // load has logged it
 	s.follow.Go(func() { s.remind(ctx) })
 	return s, nil
 }
 
-// Material returns the set in use.
+// Material returns the set in use, which is made of what the feeds say.
 func (s *FileSource) Material() *Material { return s.current.Load() }
 
 // Changed returns a channel that is closed when another set comes into use.
@@ -96,8 +99,9 @@ func (s *FileSource) Changed() <-chan struct{} {
 // Loads returns how many sets have come into use, the first included.
 func (s *FileSource) Loads() uint64 { return s.loads.Load() }
 
-// Failures returns how many sets were found broken, each once.
-func (s *FileSource) Failures() uint64 { return s.failures.Load() }
+// Feeds returns what has become of each feed: certificate (with its key), roots,
+// crl and revocations, as far as there are files for them.
+func (s *FileSource) Feeds() []FeedState { return slices.Clone(*s.states.Load()) }
 
 // Close stops following the files and waits until that has ended. Material
 // still returns the last set.
@@ -107,69 +111,129 @@ func (s *FileSource) Close() error {
 	return nil
 }
 
-// Reload reads the files now, without waiting for them to settle, and says what
-// is wrong with them. After an error the set before stays in use.
-func (s *FileSource) Reload() error {
-	s.loading.Lock()
-	defer s.loading.Unlock()
-	read, err := s.paths.read()
-	digest := read.digest(err)
-	s.seen = digest
-	return s.take(read, digest, err)
+// Reload reads the files now, without waiting for them to settle, and says all
+// that is wrong with them. After an error the feeds concerned stay with their last
+// good value.
+func (s *FileSource) Reload() error { return s.load(true) }
+
+// A change is what was read of a feed, good by itself and not yet in force.
+type change struct {
+	feed *fileFeed
+	read digest
+	put  func(*values)
 }
 
-// look takes up a set that is there for the second time, so that one that is
-// still being written is left alone. Watch calls it often enough.
-func (s *FileSource) look() {
+// load puts in force what is good of what has changed. Unless it is asked for by
+// hand, it leaves alone what was not there the time before: that may still be in
+// the midst of being written. Watch calls it often enough.
+func (s *FileSource) load(byHand bool) error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
-	read, err := s.paths.read()
-	digest := read.digest(err)
-	settled := digest == s.seen
-	s.seen = digest
-	if settled && digest != s.refused {
-		_ = s.take(read, digest, err) // take has logged and counted it
-	}
-}
-
-// take puts the set in use, or reports why it can't be.
-func (s *FileSource) take(read contents, digest [sha256.Size]byte, err error) error {
-	var m *Material
-	if err == nil && digest == s.applied {
-		s.refused = [sha256.Size]byte{}
-		return nil
-	}
-	if err == nil {
-		m, err = s.paths.material(read, s.strict)
-	}
-	if err != nil {
-		if digest != s.refused {
-			s.failures.Add(1)
-			s.report(err)
+	defer s.publish()
+	var fresh []change
+	var problems []error
+	for _, feed := range s.feeds {
+		texts, err := feed.read()
+		read := digestOf(texts, err)
+		if settled := feed.settled(read); !settled && !byHand {
+			continue
 		}
-		s.refused = digest
-		return err
+		if err == nil && feed.good > 0 && read == feed.applied {
+			feed.unchanged(byHand)
+			continue
+		}
+		var put func(*values)
+		if err == nil {
+			put, err = feed.parse(texts)
+		}
+		if err != nil {
+			problems = append(problems, s.refuse(feed, read, err))
+			continue
+		}
+		fresh = append(fresh, change{feed, read, put})
 	}
-	s.refused = [sha256.Size]byte{}
-	s.applied = digest
+	if s.current.Load() != nil || len(problems) == 0 {
+		problems = append(problems, s.take(fresh)...)
+	}
+	return errors.Join(problems...)
+}
+
+// take puts the changes in force that fit with each other and with what is in
+// force, and returns what is wrong with the others.
+func (s *FileSource) take(fresh []change) (problems []error) {
+	taken, next, m, err := s.fitting(fresh)
+	s.values = next
+	for _, c := range fresh {
+		if !slices.Contains(taken, c.feed) {
+			problems = append(problems, s.refuse(c.feed, c.read, err))
+		} else {
+			c.feed.accept(c.read)
+		}
+	}
+	if len(taken) == 0 {
+		return problems
+	}
 	s.current.Store(m)
+	s.publish()
 	if s.loads.Add(1) > 1 {
-		s.logger.Info("key material replaced", "roots", len(m.roots), "certificate_expires", expiryOf(m))
+		var names []string
+		for _, feed := range taken {
+			names = append(names, feed.name)
+		}
+		s.logger.Info("key material replaced", "feeds", strings.Join(names, " "), "roots", len(m.roots), "certificate_expires", expiryOf(m))
 	}
 	s.warn(m, time.Now())
 	s.mu.Lock()
 	close(s.changed)
 	s.changed = make(chan struct{})
 	s.mu.Unlock()
-	return nil
+	return problems
 }
 
-// report logs a broken replacement. The error of the first load goes to the
-// caller of Files alone.
-func (s *FileSource) report(err error) {
-	if s.current.Load() != nil {
-		s.logger.Error("key material not replaced: the last good set stays in use", "error", err)
+// fitting returns as many of the changes as make one set with what is in force:
+// all, or all but a list that is not of the root that it names, or but roots of
+// which that is so. The error says why not all.
+func (s *FileSource) fitting(fresh []change) (taken []*fileFeed, next values, m *Material, why error) {
+	for _, without := range [][]string{nil, {feedCRL}, {feedRoots}, {feedCRL, feedRoots}} {
+		taken, next = nil, s.values
+		for _, c := range fresh {
+			if !slices.Contains(without, c.feed.name) {
+				c.put(&next)
+				taken = append(taken, c.feed)
+			}
+		}
+		m, err := next.material(s.strict)
+		if err == nil {
+			return taken, next, m, why
+		}
+		if why == nil {
+			why = fileError("revocation list file", s.paths.CRL, err)
+		}
 	}
+	return nil, s.values, nil, why
+}
+
+// refuse counts and logs a broken replacement, once. The error of the first load
+// goes to the caller of Files alone.
+func (s *FileSource) refuse(feed *fileFeed, read digest, err error) error {
+	if feed.refuse(read) && s.current.Load() != nil {
+		s.publish()
+		s.logger.Error("key material not replaced: the last good one stays in use", "feed", feed.name, "error", err)
+	}
+	return err
+}
+
+// publish has Feeds show what has been found: before the log says it.
+func (s *FileSource) publish() {
+	states := make([]FeedState, 0, len(s.feeds))
+	for _, feed := range s.feeds {
+		var expires time.Time
+		if feed.good > 0 {
+			expires = feed.expires(s.values)
+		}
+		states = append(states, feed.state(feed.name, expires))
+	}
+	s.states.Store(&states)
 }
 
 // remind warns again of what still needs a person.

@@ -76,8 +76,8 @@ func TestFilesKeepsTheLastGoodSet(t *testing.T) {
 	if err := d.Reload(); err == nil {
 		t.Error("Reload took a broken file")
 	}
-	if d.Material() != good || d.Failures() != 1 {
-		t.Errorf("a broken file replaced a good one, or was counted twice: %d", d.Failures())
+	if d.Material() != good || d.failures() != 1 {
+		t.Errorf("a broken file replaced a good one, or was counted twice: %d", d.failures())
 	}
 	select {
 	case <-changed:
@@ -164,8 +164,8 @@ func TestFilesFollowsALink(t *testing.T) {
 	d.until("the first pair", d.serves(first))
 	link("2")
 	d.until("the second pair", d.serves(second))
-	if d.Failures() != 0 {
-		t.Errorf("%d failures:\n%s", d.Failures(), d.log)
+	if d.failures() != 0 {
+		t.Errorf("%d failures:\n%s", d.failures(), d.log)
 	}
 }
 
@@ -220,16 +220,16 @@ func TestFilesAwaitsThatASetSettles(t *testing.T) {
 	d.Close() // from here on, the test looks by itself
 
 	d.write(d.paths.Roots, other)
-	d.look()
+	d.load(false)
 	if len(d.Material().Roots()) != 1 || d.Loads() != 1 {
 		t.Error("half a file was taken")
 	}
 	d.write(d.paths.Roots, both)
-	d.look()
+	d.load(false)
 	if d.Loads() != 1 {
 		t.Error("a file was taken at first sight")
 	}
-	d.look()
+	d.load(false)
 	if len(d.Material().Roots()) != 2 || d.Loads() != 2 {
 		t.Errorf("%d roots after %d loads", len(d.Material().Roots()), d.Loads())
 	}

@@ -90,10 +90,16 @@ func openingOf(ctx context.Context, user string) (o opening, inRoom bool, err er
 	return o, true, nil
 }
 
-// mayChat is the rule of chatStream. The echo is open to every verified caller. A
-// room asks for a scope, for the token and for the policy; the answer is the same
-// whichever of the last two it fails, and whether anyone has ever used the room.
-// It is asked again while the stream lives: who may no longer be there is expelled.
+// SetRoomPolicy puts another room policy in force, for new streams and live ones:
+// those whose room their user may not open any more end within a second, with
+// EXPELLED. nil forbids nothing.
+func (s *Server) SetRoomPolicy(policy *RoomPolicy) {
+	s.roomPolicy.Store(policy)
+	s.guard.SetPolicy(s.policy) // has live streams held against it
+}
+
+// mayChat is the rule of chatStream. The echo is open to every verified caller. It
+// is asked again while a stream lives: who may not be there any more is expelled.
 func (s *Server) mayChat(ctx context.Context, id auth.Identity) error {
 	o, inRoom, err := openingOf(ctx, id.User)
 	if err != nil || !inRoom {
@@ -102,24 +108,20 @@ func (s *Server) mayChat(ctx context.Context, id auth.Identity) error {
 	if !id.HasScope(scopeRead) {
 		return auth.Refusef(auth.ScopeMissing, "the token has no scope %s", scopeRead)
 	}
-	refusal := s.roomAllowed(id, o.name)
-	if c := callFrom(ctx); refusal != nil && c != nil && c.settled.Load() == open {
-		return auth.Refuse(auth.Expelled, refusal)
-	}
-	if refusal != nil {
-		return refusal
-	}
-	return nil
+	return s.roomAllowed(id, o.name)
 }
 
 // roomAllowed says why the caller may not open the room of that name, nil where it
-// may. Both the token and the policy have to allow it.
-func (s *Server) roomAllowed(id auth.Identity, name string) *auth.Refusal {
+// may. The token and the policy both have to allow it. The caller is told the same
+// whichever does not, and whether or not anyone has ever used the room.
+func (s *Server) roomAllowed(id auth.Identity, name string) error {
 	switch {
 	case s.rooms == nil:
 		return auth.Refusef(auth.RoomDenied, "this server keeps no rooms")
 	case !id.MayOpen(name):
 		return auth.Refusef(auth.RoomDenied, "the token's rooms have none like %.100q", name)
+	case !s.roomPolicy.Load().Allows(id.User, name):
+		return auth.Refusef(auth.RoomDenied, "the room policy does not let %q into %.100q", id.User, name)
 	}
 	return nil
 }
@@ -140,8 +142,8 @@ func (s *Server) requested() auth.Interceptor {
 			if err != nil {
 				return nil, err
 			}
-			if refusal := s.roomAllowed(id, p.name); refusal != nil {
-				return nil, refusal
+			if err := s.roomAllowed(id, p.name); err != nil {
+				return nil, err
 			}
 			return handler(context.WithValue(ctx, placeKey{}, p), req)
 		},

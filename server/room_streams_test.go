@@ -42,9 +42,10 @@ func (c *chatroom) resume(user *authtest.User, name string, after uint64) *seat 
 }
 
 // Replay and live meet without a seam, whatever is said meanwhile.
-func TestResumingWhileOthersWrite(t *testing.T) {
+func TestResumingWhileOthersWrite(t *testing.T) { onEachLog(t, resumingWhileOthersWrite) }
+
+func resumingWhileOthersWrite(t *testing.T, c *chatroom) {
 	const total, readers = 400, 8
-	c := openRooms(t)
 	alice := c.join(c.member("alice"), "lobby")
 	var working sync.WaitGroup
 	sequences := make([]uint64, 0, total)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -18,6 +19,7 @@ import (
 	chatpb "securechat/proto/chat"
 	"securechat/server"
 	"securechat/server/room"
+	"securechat/server/room/jetstream"
 	"securechat/server/room/roomtest"
 )
 
@@ -70,6 +72,20 @@ func openRooms(t testing.TB, change ...func(*server.Config)) *chatroom {
 // onLog keeps the rooms in a log of the test's.
 func onLog(log room.Log) func(*server.Config) {
 	return func(c *server.Config) { c.Rooms.Log = log }
+}
+
+// onEachLog runs a test on a log in memory and on the embedded one.
+func onEachLog(t *testing.T, test func(t *testing.T, c *chatroom)) {
+	t.Helper()
+	t.Run("memory", func(t *testing.T) { test(t, openRooms(t)) })
+	t.Run("embedded", func(t *testing.T) {
+		log, err := jetstream.Embedded(jetstream.EmbeddedConfig{Dir: filepath.Join(t.TempDir(), "rooms")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = log.Close() }) // once the server has ended
+		test(t, openRooms(t, onLog(log)))
+	})
 }
 
 // rights are what a token may say of rooms.
@@ -172,8 +188,9 @@ func (s *seat) end() error {
 	}
 }
 
-func TestTwoUsersChat(t *testing.T) {
-	c := openRooms(t)
+func TestTwoUsersChat(t *testing.T) { onEachLog(t, twoUsersChat) }
+
+func twoUsersChat(t *testing.T, c *chatroom) {
 	alice := c.join(c.member("alice"), "lobby")
 	bob := c.join(c.member("bob"), "lobby")
 	if m := alice.until(chatpb.Kind_JOINED); m.User != "bob" || m.Sequence != 0 {
@@ -212,9 +229,10 @@ func TestTwoUsersChat(t *testing.T) {
 
 // All see one order, in which each sender's acknowledgements have the places of
 // the messages. What was sent before a half-close is acknowledged before the end.
-func TestOneOrderForAll(t *testing.T) {
+func TestOneOrderForAll(t *testing.T) { onEachLog(t, oneOrderForAll) }
+
+func oneOrderForAll(t *testing.T, c *chatroom) {
 	const users, each = 4, 60
-	c := openRooms(t)
 	seats := make([]*seat, users)
 	for i := range seats {
 		seats[i] = c.join(c.member(fmt.Sprintf("user%d", i)), "lobby")
@@ -326,8 +344,9 @@ func TestRoomsForTwo(t *testing.T) {
 
 // A message that is sent again with its id is acknowledged with the sequence that
 // it has, and nobody gets it twice; another user's same id is another message.
-func TestRetriesAreStoredOnce(t *testing.T) {
-	c := openRooms(t)
+func TestRetriesAreStoredOnce(t *testing.T) { onEachLog(t, retriesAreStoredOnce) }
+
+func retriesAreStoredOnce(t *testing.T, c *chatroom) {
 	alice, bob := c.join(c.member("alice"), "lobby"), c.join(c.member("bob"), "lobby")
 	alice.send(&chatpb.ChatMessage{Message: "one", Id: "1"})
 	first := alice.heard()

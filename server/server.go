@@ -16,6 +16,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
@@ -81,6 +82,8 @@ type Server struct {
 	codec   *codec
 	rooms   *rooms          // nil: there are none
 	unary   map[string]bool // the methods that are not streams
+	// roomPolicy says who may be in which room; nil forbids nothing.
+	roomPolicy atomic.Pointer[RoomPolicy]
 }
 
 // New assembles a server. It refuses a configuration that would leave a method

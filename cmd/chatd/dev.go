@@ -141,7 +141,7 @@ func (r *devRequest) welcome(ctx context.Context, box *sandbox.Sandbox, d *daemo
 	}
 	announce(r.stderr, d)
 	return summary{
-		proof: proof, box: box, listen: listen, admin: admin,
+		proof: proof, box: box, listen: listen, admin: admin, rooms: box.Settings().Data,
 		traces: tel.Destination, current: current, chat: commandOf("chat"), chatd: commandOf("chatd"),
 	}.print(r.stdout)
 }

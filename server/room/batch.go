@@ -61,7 +61,10 @@ func (b *batch) plan() error {
 		b.draft[i], b.own[i] = len(b.drafts), true
 		seen[same] = len(b.drafts)
 		b.drafts = append(b.drafts, Draft{
-			Entry:    Entry{Room: p.member.room.key, User: p.member.user, ID: p.ID, Text: p.Text, Time: at},
+			Entry: Entry{
+				Room: p.member.room.key, User: p.member.user, ID: p.ID, Text: p.Text, Time: at,
+				Traceparent: p.traceparent,
+			},
 			Expected: expected[p.member.room],
 		})
 	}
@@ -87,6 +90,9 @@ func (b *batch) settle() {
 	b.hub.counts.posts.Add(uint64(len(b.drafts)))
 	if len(b.drafts) > 0 {
 		b.hub.counts.appends.Add(1)
+	}
+	for _, p := range b.posts {
+		p.stored(nil) // before its delivery begins
 	}
 	for _, r := range b.rooms {
 		b.settleRoom(r)
@@ -126,6 +132,7 @@ func (b *batch) fail(cause error) {
 	reason := b.hub.unavailable(cause)
 	for _, p := range b.posts {
 		r := p.member.room
+		p.stored(cause)
 		r.mu.Lock()
 		r.pending--
 		if p.duplicate != nil {

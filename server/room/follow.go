@@ -1,51 +1,78 @@
 package room
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
-// behind has the rooms of which the log has more than has been published.
-type behind struct {
-	signal chan struct{} // of one place; nil without a cluster
+// dirty has the rooms about which one of the hub's goroutines has to do
+// something. The zero value, which is that of a hub without a cluster, has none.
+type dirty struct {
+	signal chan struct{} // of one place
 
 	mu    sync.Mutex
 	rooms map[*room]bool
 }
 
-// read has the room's missing entries read soon. It does not wait.
-func (h *Hub) read(r *room) {
-	if h.behind.signal == nil {
+// add adds a room. It does not wait.
+func (d *dirty) add(r *room) {
+	if d.signal == nil {
 		return
 	}
-	h.behind.mu.Lock()
-	if h.behind.rooms == nil {
-		h.behind.rooms = map[*room]bool{}
+	d.mu.Lock()
+	if d.rooms == nil {
+		d.rooms = map[*room]bool{}
 	}
-	h.behind.rooms[r] = true
-	h.behind.mu.Unlock()
+	d.rooms[r] = true
+	d.mu.Unlock()
 	select {
-	case h.behind.signal <- struct{}{}:
+	case d.signal <- struct{}{}:
 	default:
 	}
 }
 
-// catchUp reads what rooms are behind, until the hub closes. A room that the log
-// cannot serve now is left to the keeper, which compares it again.
+// take waits for rooms and takes them; none once the context has ended.
+func (d *dirty) take(ctx context.Context) map[*room]bool {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-d.signal:
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	rooms := d.rooms
+	d.rooms = nil
+	return rooms
+}
+
+// read has what the room misses read soon. It does not wait.
+func (h *Hub) read(r *room) { h.behind.add(r) }
+
+// catchUp reads what rooms miss, until the hub closes. A room that the log cannot
+// serve now is left to the keeper, which has it compared again.
 func (h *Hub) catchUp() {
-	for {
-		select {
-		case <-h.open.Done():
-			return
-		case <-h.behind.signal:
-		}
-		h.behind.mu.Lock()
-		rooms := h.behind.rooms
-		h.behind.rooms = nil
-		h.behind.mu.Unlock()
-		for r := range rooms {
-			if err := r.catchUp(h.open); err != nil && h.open.Err() == nil && err != errBusy {
-				h.config.Logger.Warn("a room could not be caught up", "error", err)
+	for h.open.Err() == nil {
+		for r := range h.behind.take(h.open) {
+			if err := r.compare(h.open); err != nil && h.open.Err() == nil && err != errBusy {
+				h.config.Logger.Warn("a room could not be caught up with", "error", err)
 			}
 		}
 	}
+}
+
+// compare reads what the log has after tail, if anything.
+func (r *room) compare(ctx context.Context) error {
+	newest, err := r.hub.config.Log.Newest(ctx, r.key)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	behind := max(newest, r.heard) > r.tail
+	r.mu.Unlock()
+	if !behind {
+		return nil
+	}
+	return r.catchUp(ctx)
 }
 
 // follow begins to listen to the other nodes.
@@ -59,11 +86,16 @@ func (r *room) follow() error {
 		return err
 	}
 	r.stops = append(r.stops, stop)
+	if stop, err = cluster.Listen(r.key, r.noted); err != nil {
+		return err
+	}
+	r.stops = append(r.stops, stop)
+	r.asked = r.hub.config.Now()
+	r.hub.publish(r.key, note{Node: r.hub.node, Kind: noteAsk})
 	return nil
 }
 
-// unfollow ends what follow began. It must be called once at most at a time, and
-// not with mu.
+// unfollow ends what follow began. Not with mu.
 func (r *room) unfollow() {
 	r.mu.Lock()
 	stops := r.stops

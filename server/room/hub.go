@@ -2,6 +2,7 @@ package room
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"hash/maphash"
 	"log/slog"
@@ -114,8 +115,9 @@ type Presence struct {
 // of the log. Its methods may be called concurrently.
 //
 // It has few goroutines of its own: the writer, the only one that appends to the
-// log; the keeper, which does what time demands; in a cluster one that reads what
-// other nodes have written; and one for each room while that is being loaded.
+// log; the keeper, which does what time demands; one that forgets ids; in a cluster
+// one that reads what other nodes have written and one that tells them who is
+// here; and one for each room while that is being loaded.
 // Members cost none: their callers' wait.
 type Hub struct {
 	config Config
@@ -128,7 +130,11 @@ type Hub struct {
 	tasks sync.WaitGroup
 
 	counts counts
-	behind behind
+	// What the hub's goroutines have to do: rooms that the log may have more of,
+	// of whose users the other nodes are to be told, and with ids to forget.
+	behind, changed, pruned dirty
+	node                    string        // what the other nodes know this one by
+	number                  atomic.Uint64 // of the last list of users told
 
 	mu     sync.Mutex // before a room's
 	closed bool
@@ -165,15 +171,19 @@ func New(config Config) *Hub {
 		config: config,
 		queue:  make(chan *post, waiting),
 		rooms:  map[Key]*room{},
+		node:   rand.Text(),
 	}
 	h.open, h.shut = context.WithCancel(context.Background())
 	h.life, h.end = context.WithCancel(context.Background())
-	h.tasks.Go((&writer{hub: h}).run)
-	h.tasks.Go(h.keep)
+	h.pruned.signal = make(chan struct{}, 1)
 	if config.Cluster != nil {
-		h.behind.signal = make(chan struct{}, 1)
+		h.behind.signal, h.changed.signal = make(chan struct{}, 1), make(chan struct{}, 1)
 		h.tasks.Go(h.catchUp)
+		h.tasks.Go(h.announceAll)
 	}
+	h.tasks.Go(newWriter(h).run)
+	h.tasks.Go(h.keep)
+	h.tasks.Go(h.prune)
 	return h
 }
 
@@ -228,6 +238,7 @@ func (h *Hub) Close(ctx context.Context) error {
 	h.end()
 	for _, r := range rooms {
 		r.unfollow()
+		r.farewell()
 	}
 	return err
 }

@@ -1,6 +1,10 @@
 package room
 
-import "context"
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/trace"
+)
 
 const (
 	// maxUnacknowledged and maxUnacknowledgedBytes bound what a member has posted
@@ -22,6 +26,9 @@ type post struct {
 	// post's id, save duplicate.
 	checked   uint64
 	duplicate *Entry
+	// traceparent is what is stored, span that of the storing where it records.
+	traceparent string
+	span        trace.Span
 }
 
 // Post hands a message over to be stored, and waits while too much of what the
@@ -37,7 +44,9 @@ func (m *Member) Post(ctx context.Context, p Posting) error {
 	if err := m.charge(ctx, one.weight); err != nil {
 		return err
 	}
+	one.traceparent = m.room.hub.storing(one)
 	if err := m.submit(ctx, one); err != nil {
+		one.stored(err)
 		m.refund(one.weight)
 		return err
 	}

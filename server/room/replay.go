@@ -19,7 +19,7 @@ func (r *room) reachable(ctx context.Context, after uint64) error {
 	switch {
 	case after > tail && after > floor:
 		return r.given(ctx, after)
-	case tail == 0 && after < lost:
+	case after < lost:
 		return &GoneError{Oldest: lost}
 	case after >= evicted:
 		return nil

@@ -44,7 +44,13 @@ type room struct {
 	// wake is closed when something has happened; nil while nobody waits for it.
 	wake    chan struct{}
 	present presence
-	stops   []func() // of what the cluster delivers
+	leaving int // users in it who are about to be told to have left
+	// beatHead is the ring's head at the keeper's last look, and still for how
+	// many looks it has been that.
+	beatHead uint64
+	still    int
+	stops    []func()  // of what the cluster delivers
+	asked    time.Time // when the other nodes were asked for their users; set by load
 }
 
 func newRoom(h *Hub, key Key) *room {
@@ -127,9 +133,11 @@ func (r *room) overtake() {
 	}
 }
 
-// encode makes, once for all, what members are sent of a message.
+// encode makes, once for all, what members are sent of a message. With mu.
 func (r *room) encode(e *Event) {
-	wire, err := AppendMessage(nil, &e.Entry)
+	sent := e.Entry
+	sent.Traceparent = r.hub.delivering(&e.Entry, len(r.members))
+	wire, err := AppendMessage(nil, &sent)
 	if err != nil { // neither Post nor a log lets such a message in
 		r.hub.config.Logger.Error("a message cannot be encoded", "sequence", e.Entry.Sequence, "error", err)
 	}

@@ -7,8 +7,9 @@ import (
 )
 
 const (
-	// maxBatch and maxBatchBytes bound what is stored together. One post is
-	// stored whatever its size.
+	// maxBatch and maxBatchBytes bound what is stored together, and so do half of a
+	// ring's length and a quarter of its bytes, lest one batch overtake members
+	// that keep up. One post is stored whatever its size.
 	maxBatch      = 512
 	maxBatchBytes = 1 << 20
 	// together is how many conflicts in a row a batch of several rooms bears
@@ -19,7 +20,8 @@ const (
 // writer is the hub's one goroutine that appends. What is posted while an append
 // is under way is appended together afterwards; a lone post goes at once.
 type writer struct {
-	hub *Hub
+	hub             *Hub
+	most, mostBytes int // in a batch
 	// next is a post that had no room in the last batch.
 	next *post
 	// contended are posts of rooms to which other nodes write so much that they
@@ -33,6 +35,14 @@ type contention struct {
 	room     *room
 	posts    []*post
 	attempts int
+}
+
+func newWriter(h *Hub) *writer {
+	return &writer{
+		hub:       h,
+		most:      max(1, min(maxBatch, h.config.Queue/2)),
+		mostBytes: min(maxBatchBytes, h.config.QueueBytes/4),
+	}
 }
 
 func (w *writer) run() {
@@ -54,14 +64,14 @@ func (w *writer) gather() ([]*post, bool) {
 	add := func(p *post) bool {
 		if c := w.contention(p.member.room); c != nil {
 			c.posts = append(c.posts, p)
-			return len(c.posts) < maxBatch
+			return len(c.posts) < w.most
 		}
-		if len(batch) > 0 && size+p.weight > maxBatchBytes {
+		if len(batch) > 0 && size+p.weight > w.mostBytes {
 			w.next = p
 			return false
 		}
 		batch, size = append(batch, p), size+p.weight
-		return len(batch) < maxBatch
+		return len(batch) < w.most
 	}
 	if w.hub.open.Err() != nil {
 		return nil, false
@@ -128,7 +138,7 @@ func (w *writer) split(posts []*post) {
 func (w *writer) retry() {
 	var still []*contention
 	for _, c := range w.contended {
-		n := fitting(c.posts)
+		n := w.fitting(c.posts)
 		if w.attempt(c.posts[:n]) {
 			c.posts, c.attempts = c.posts[n:], 0
 		} else {
@@ -144,10 +154,10 @@ func (w *writer) retry() {
 }
 
 // fitting returns how many of the posts make a batch.
-func fitting(posts []*post) int {
+func (w *writer) fitting(posts []*post) int {
 	size := 0
 	for i, p := range posts {
-		if size += p.weight; i > 0 && (i == maxBatch || size > maxBatchBytes) {
+		if size += p.weight; i > 0 && (i == w.most || size > w.mostBytes) {
 			return i
 		}
 	}

@@ -80,7 +80,7 @@ func (m *Memory) store(drafts []room.Draft) (uint64, error) {
 	defer m.mu.Unlock()
 	m.expire()
 	if len(drafts) == 0 {
-		return m.last + 1, nil
+		return 0, nil
 	}
 	batch, err := m.number(drafts)
 	if err != nil {

@@ -16,16 +16,23 @@ import (
 	"securechat/certs"
 	"securechat/cmd/chatd/internal/settings"
 	"securechat/server"
+	"securechat/server/room"
 )
 
 // parts are what the service is made of.
 type parts struct {
 	source *certs.FileSource
 	keys   auth.KeyFeed
-	server *server.Server
+	// log keeps the rooms; nil: there are none. Its cluster is those who share it;
+	// nil: nobody does.
+	log     room.Log
+	cluster room.Cluster
+	server  *server.Server
 }
 
-func assemble(config Config) (p *parts, err error) {
+// assemble makes the service. withRooms is false for a check, which must not open
+// a log that a running service has open.
+func assemble(config Config, withRooms bool) (p *parts, err error) {
 	p = &parts{}
 	defer func() {
 		if err != nil {
@@ -49,6 +56,11 @@ func assemble(config Config) (p *parts, err error) {
 	if err != nil {
 		return p, err
 	}
+	if withRooms {
+		if p.log, p.cluster, err = openLog(s, config.Log); err != nil {
+			return p, err
+		}
+	}
 	p.server, err = server.New(server.Config{
 		Certificates: p.source,
 		Tokens:       verifier,
@@ -56,6 +68,7 @@ func assemble(config Config) (p *parts, err error) {
 		Identity:     s.Identity,
 		TrustDomain:  s.TrustDomain,
 		MaxSession:   s.MaxSession,
+		Rooms:        p.rooms(s),
 		Limits:       s.Limits,
 		Log:          config.Log,
 		Tracing:      config.Telemetry.Tracing,
@@ -84,7 +97,17 @@ func openKeys(s settings.Settings, log *slog.Logger) (auth.KeyFeed, error) {
 	return keys, nil
 }
 
+// close ends what assemble has begun, the server's rooms before their log. A server
+// that was serving has been shut down by then.
 func (p *parts) close() {
+	if p.server != nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		p.server.Shutdown(ctx)
+	}
+	if p.log != nil {
+		_ = p.log.Close() // what was acknowledged is on disk already
+	}
 	if p.source != nil {
 		_ = p.source.Close() // never fails
 	}
@@ -100,8 +123,12 @@ func (p *parts) observe(metrics metric.MeterProvider) error {
 	_, err := metrics.Meter("securechat/chatd").Int64ObservableCounter("securechat.reload.failures",
 		metric.WithUnit("{attempt}"), metric.WithDescription("Replacements of certificates, revocations or token keys that were broken and not taken up."),
 		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
-			o.Observe(int64(p.source.Failures()), certificates)
-			o.Observe(int64(p.keys.Failures()), keys)
+			var broken uint64
+			for _, feed := range p.source.Feeds() {
+				broken += feed.Broken
+			}
+			o.Observe(int64(broken), certificates)
+			o.Observe(int64(p.keys.State().Broken), keys)
 			return nil
 		}))
 	return err

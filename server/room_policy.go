@@ -1,0 +1,99 @@
+package server
+
+import (
+	"log/slog"
+	"path"
+	"strings"
+)
+
+// A RoomPolicy says who may open which room, on top of what their tokens allow:
+// both must. It is immutable, and a nil one forbids nothing. ParseRoomPolicy makes
+// one.
+type RoomPolicy struct {
+	rooms    map[string]members // of the rooms named as they are
+	globs    []openRooms        // and of those named by globs
+	expelled map[string]roomSet // by user
+}
+
+// openRooms are the rooms that match a glob, which are open to the members.
+type openRooms struct {
+	glob    string
+	members members
+}
+
+// members are the users to whom a room is open.
+type members struct {
+	everyone bool
+	users    map[string]struct{}
+}
+
+func (m members) has(user string) bool {
+	_, listed := m.users[user]
+	return m.everyone || listed
+}
+
+// A roomSet is rooms, named as they are or by globs.
+type roomSet struct {
+	names map[string]struct{}
+	globs []string
+}
+
+// Allows says whether the user may open the room. The room is named as the user
+// names it: @bob is the pair of the user and bob.
+//
+// It is open to those whom a line of the policy for it lists, to everybody where
+// there is no such line, and never to those who are expelled from it.
+func (p *RoomPolicy) Allows(user, room string) bool {
+	if p == nil {
+		return true
+	}
+	if expelled, ok := p.expelled[user]; ok && expelled.has(room) {
+		return false
+	}
+	members, listed := p.rooms[room]
+	if listed && members.has(user) {
+		return true
+	}
+	for _, open := range p.globs {
+		if matches(open.glob, room) {
+			listed = true
+			if open.members.has(user) {
+				return true
+			}
+		}
+	}
+	return !listed
+}
+
+func (s roomSet) has(room string) bool {
+	if _, named := s.names[room]; named {
+		return true
+	}
+	for _, glob := range s.globs {
+		if matches(glob, room) {
+			return true
+		}
+	}
+	return false
+}
+
+// matches says whether a room's name matches a glob, as path.Match has it, but that
+// a slash, which a user's name may have, is a character like any other.
+// ParseRoomPolicy has seen that the glob is well-formed.
+func matches(glob, room string) bool {
+	const slash, noName = "/", "\x00"
+	matched, err := path.Match(strings.ReplaceAll(glob, slash, noName), strings.ReplaceAll(room, slash, noName))
+	return matched && err == nil
+}
+
+// LogValue is how much the policy has, for the log; who is in it is not.
+func (p *RoomPolicy) LogValue() slog.Value {
+	expulsions := 0
+	if p == nil {
+		return slog.StringValue("none")
+	}
+	for _, rooms := range p.expelled {
+		expulsions += len(rooms.names) + len(rooms.globs)
+	}
+	return slog.GroupValue(slog.Int("rooms", len(p.rooms)+len(p.globs)), slog.Int("expulsions", expulsions))
+}
