@@ -161,7 +161,7 @@ func (w *world) furnish(t *testing.T, env *testscript.Env) {
 	mint := func(name string, change func(*auth.MintClaims)) {
 		claims := auth.MintClaims{
 			Issuer: authtest.Issuer, Audience: []string{authtest.Audience}, Subject: "alice", ID: "token-1",
-			Scopes: []string{"chat:read", "chat:write"}, Rooms: []string{"ops", "many", "odd", "who", "@bob"},
+			Scopes: []string{"chat:read", "chat:write"}, Rooms: []string{"ops", "many", "odd", "who", "typed", "@bob"},
 			Expires: time.Now().Add(90 * time.Minute), Confirmation: &thumbprint,
 		}
 		change(&claims)

@@ -26,7 +26,13 @@ func sendCommand(where *settings) *cobra.Command {
 			"It succeeds only when all are acknowledged; with code 7 when one is not in time. What is said in a room is acknowledged once it is stored for good. " +
 			"The token file is read again when most of the token's life has passed, so that sending may outlast a token that is replaced.",
 		Example: "chat send 'Hello, server!'\nprintf 'Hello, server!\\nHow are you?\\n' | chat send\nchat send lobby 'Hello, everybody!'\nprintf 'Hello!\\nHow are you?\\n' | chat send --room @bob",
-		Args:    func(_ *cobra.Command, args []string) error { _, _, err := addressed(room, args); return err },
+		Args: func(c *cobra.Command, args []string) error {
+			if c.Flags().Changed("room") && room == "" {
+				return checkRoom(room)
+			}
+			_, _, err := addressed(room, args)
+			return err
+		},
 	}
 	c.Flags().StringVar(&room, "room", "", "room to send to; @USER is the room of you and that user")
 	c.Flags().BoolVar(&v.asJSON, "json", false, "print each acknowledgement as a JSON object on a line")
@@ -61,21 +67,20 @@ func addressed(flag string, args []string) (room string, text *string, err error
 	room = flag
 	if room == "" && len(args) == 2 {
 		room, args = args[0], args[1:]
+		if err := checkRoom(room); err != nil {
+			return "", nil, fmt.Errorf("%w; a text of several words goes in quotes", err)
+		}
+	}
+	if len(args) > 1 {
+		return "", nil, errors.New("send takes a room and a text and got more: put the text in quotes")
+	}
+	if len(args) == 1 {
+		text = &args[0]
 	}
 	if room != "" {
 		err = checkRoom(room)
 	}
-	switch {
-	case len(args) > 1:
-		return "", nil, fmt.Errorf("send takes a room and a text and got more: put the text in quotes")
-	case err != nil && flag == "":
-		return "", nil, fmt.Errorf("%w; a text of several words goes in quotes", err)
-	case err != nil:
-		return "", nil, err
-	case len(args) == 1:
-		text = &args[0]
-	}
-	return room, text, nil
+	return room, text, err
 }
 
 // talk is chat alone: it sends what is typed, line by line.
