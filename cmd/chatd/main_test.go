@@ -48,6 +48,7 @@ func TestScripts(t *testing.T) {
 			"ends":         scriptEnds,
 			"mode":         scriptMode,
 			"get":          scriptGet,
+			"loads":        scriptLoads,
 			"eventually":   scriptEventually,
 			"chat-program": scriptChatProgram,
 		},

@@ -141,6 +141,19 @@ func scriptGet(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// loads FEED OK BROKEN wants the counts of a feed on the page of metrics that get
+// has printed.
+func scriptLoads(ts *testscript.TestScript, neg bool, args []string) {
+	arguments(ts, neg, args, 3, "loads FEED OK BROKEN")
+	for i, result := range []string{"ok", "broken"} {
+		pattern := regexp.MustCompile(`(?m)^securechat_feed_loads_total\{feed="` + args[0] + `",.*result="` + result + `"\} (\d+)$`)
+		found := pattern.FindStringSubmatch(ts.ReadFile("stdout"))
+		if found == nil || found[1] != args[i+1] {
+			ts.Fatalf("the loads of %s that are %s: %q, want %s", args[0], result, found, args[i+1])
+		}
+	}
+}
+
 // chat-program makes the program chat, in the folder of chatd.
 func scriptChatProgram(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {

@@ -18,6 +18,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"securechat/cmd/chatd/internal/settings"
 	"securechat/cmd/internal/telemetry"
@@ -89,8 +90,8 @@ func (d *Daemon) serve(what string, listener net.Listener, run func(net.Listener
 func (d *Daemon) Addresses() (listen, admin string) { return d.listeners.Addresses() }
 
 // Follow returns nil when ctx ends, and an error when a listener fails before.
-// At each hangup it reads the certificates, roots and revocations at once and not
-// within a second. The key set follows by itself.
+// At each hangup it reads all files at once, and not within a second, and fetches
+// a key set from its URL.
 func (d *Daemon) Follow(ctx context.Context, hangups <-chan os.Signal) error {
 	for {
 		select {
@@ -99,14 +100,19 @@ func (d *Daemon) Follow(ctx context.Context, hangups <-chan os.Signal) error {
 		case err := <-d.failed:
 			return err
 		case <-hangups:
-			d.reload()
+			d.reload(ctx)
 		}
 	}
 }
 
-func (d *Daemon) reload() {
-	if err := d.parts.source.Reload(); err != nil {
-		d.config.Log.Error("not reloaded: the last good set stays in use", slog.Any("error", err))
+// reloadLimit is how long a reload may wait for a key set from the network.
+const reloadLimit = 15 * time.Second
+
+func (d *Daemon) reload(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, reloadLimit)
+	defer cancel()
+	if err := d.parts.reload(ctx); err != nil {
+		d.config.Log.Error("not all reloaded: the last good ones stay in use", slog.Any("error", err))
 		return
 	}
 	d.config.Log.Info("reloaded")
@@ -114,8 +120,7 @@ func (d *Daemon) reload() {
 
 // Stop says that the daemon is not ready any more, gives open streams the grace
 // that the settings allow, closes the rooms and then their log, and ends all that
-// Start began. It returns when nothing
-// of it runs any more.
+// Start began. It returns when nothing of it runs any more.
 func (d *Daemon) Stop() {
 	d.ready.Store(false)
 	ctx, cancel := context.WithTimeout(context.Background(), d.config.Settings.Grace)

@@ -9,12 +9,8 @@ import (
 	"slices"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/metric"
-
 	"securechat/auth"
 	"securechat/certs"
-	"securechat/cmd/chatd/internal/settings"
 	"securechat/server"
 	"securechat/server/room"
 )
@@ -23,6 +19,7 @@ import (
 type parts struct {
 	source *certs.FileSource
 	keys   auth.KeyFeed
+	policy *certs.Following // of rooms; nil: there is none
 	// log keeps the rooms; nil: there are none. Its cluster is those who share it;
 	// nil: nobody does.
 	log     room.Log
@@ -40,10 +37,7 @@ func assemble(config Config, withRooms bool) (p *parts, err error) {
 		}
 	}()
 	s := config.Settings
-	p.source, err = certs.Files(certs.Paths{
-		Certificate: s.TLSCert, Key: s.TLSKey, Roots: s.ClientCA, CRL: s.CRL, Revocations: s.Revocations,
-	}, certs.WithLogger(config.Log))
-	if err != nil {
+	if p.source, err = openCertificates(s, config.Log); err != nil {
 		return p, err
 	}
 	if p.keys, err = openKeys(s, config.Log); err != nil {
@@ -74,27 +68,10 @@ func assemble(config Config, withRooms bool) (p *parts, err error) {
 		Tracing:      config.Telemetry.Tracing,
 		Metrics:      config.Telemetry.Metrics,
 	})
+	if err == nil && s.Policy != "" {
+		p.policy, err = followPolicy(s.Policy, p.server, config.Log)
+	}
 	return p, err
-}
-
-func openKeys(s settings.Settings, log *slog.Logger) (auth.KeyFeed, error) {
-	options := []auth.KeyOption{auth.KeyLogger(log)}
-	if s.JWKSCA != "" {
-		roots, err := certs.LoadCertificates(s.JWKSCA)
-		if err != nil {
-			return nil, err
-		}
-		pool := x509.NewCertPool()
-		for _, root := range roots {
-			pool.AddCert(root)
-		}
-		options = append(options, auth.KeyRoots(pool))
-	}
-	keys, err := auth.Keys(s.JWKS, options...)
-	if err != nil {
-		return nil, fmt.Errorf("--jwks: %w", err)
-	}
-	return keys, nil
 }
 
 // close ends what assemble has begun, the server's rooms before their log. A server
@@ -114,24 +91,9 @@ func (p *parts) close() {
 	if p.keys != nil {
 		_ = p.keys.Close() // never fails
 	}
-}
-
-// observe counts what became of replaced files.
-func (p *parts) observe(metrics metric.MeterProvider) error {
-	certificates := metric.WithAttributeSet(attribute.NewSet(attribute.String("feed", "certificates")))
-	keys := metric.WithAttributeSet(attribute.NewSet(attribute.String("feed", "keys")))
-	_, err := metrics.Meter("securechat/chatd").Int64ObservableCounter("securechat.reload.failures",
-		metric.WithUnit("{attempt}"), metric.WithDescription("Replacements of certificates, revocations or token keys that were broken and not taken up."),
-		metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
-			var broken uint64
-			for _, feed := range p.source.Feeds() {
-				broken += feed.Broken
-			}
-			o.Observe(int64(broken), certificates)
-			o.Observe(int64(p.keys.State().Broken), keys)
-			return nil
-		}))
-	return err
+	if p.policy != nil {
+		_ = p.policy.Close() // never fails
+	}
 }
 
 // warn logs a certificate that no client will accept. The service starts all the

@@ -77,6 +77,8 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "log level", args: required("--log-level", "loud"), says: "--log-level"},
 		{name: "duration without unit", args: required("--grace", "10"), says: "with its unit"},
 		{name: "negative grace", args: required("--grace=-1s"), says: "too short"},
+		{name: "feeds", args: required("--feeds", "lax"), says: "--feeds"},
+		{name: "keys too old at once", args: required("--jwks-max-age", "999ms"), says: "--jwks-max-age: 999ms is too short"},
 		{name: "no token lifetime", args: required("--max-token-lifetime", "0s"), says: "too short"},
 		{name: "no streams", args: required("--max-streams-per-identity", "0"), says: "must be 1 or more"},
 		{name: "count too large", args: required("--max-connections", "99999999999"), says: "too large"},

@@ -21,11 +21,14 @@ type Settings struct {
 	TLSCert, TLSKey  string // files of the server's certificate and key
 	ClientCA         string // file of the roots that clients' certificates lead to
 	CRL, Revocations string // files; empty: nothing is revoked
+	Policy           string // file of who may open which room; empty: as tokens say
 	Identity         certs.Kind
 	TrustDomain      string // empty: any that the roots vouch for
 
 	JWKS             string // file, or https URL
 	JWKSCA           string // file of the roots for the URL; empty: the system's
+	JWKSMaxAge       time.Duration
+	StrictFeeds      bool // lists and keys that are too old refuse
 	Issuer, Audience string
 	Algorithms       []string
 	MaxTokenLifetime time.Duration

@@ -69,6 +69,14 @@ func bind(s *Settings, value string) error {
 	return nil
 }
 
+func feeds(s *Settings, value string) error {
+	if value != "best-effort" && value != "strict" {
+		return fmt.Errorf("%.100q is no way to treat feeds: use best-effort or strict", value)
+	}
+	s.StrictFeeds = value == "strict"
+	return nil
+}
+
 func algorithms(s *Settings, value string) error {
 	known := []string{"EdDSA", "ES256", "RS256", "PS256"}
 	s.Algorithms = nil
