@@ -182,7 +182,7 @@ func TestRoomAcrossNodes(t *testing.T) {
 		})
 	}
 
-	for n := range 30 {
+	for n := range 20 {
 		grace := time.Duration(0)
 		switch n % 10 {
 		case 4: // a drain, after which clients stay away for a second

@@ -74,6 +74,24 @@ func TestRoomReal(t *testing.T) {
 	wantReason(t, err, auth.ScopeMissing)
 }
 
+// A log that cannot store ends the sender's stream. What was on its way is stored
+// once it can.
+func TestRoomLogUnavailable(t *testing.T) {
+	t.Parallel()
+	realm := authtest.NewRealm(t)
+	log := roomtest.NewMemory()
+	room := join(t, dial(t, realm.User("alice", chatter), startServer(t, realm, withRooms(log))), "ops")
+	log.Fail(errors.New("the disk is full"))
+	sent := blockedSend(room, patient(t), "one")
+	e := wantNext[Reconnecting](t, room)
+	if refused := wantReason(t, e.Err, auth.LogUnavailable); e.Wait < refused.RetryAfter || refused.RetryAfter == 0 {
+		t.Errorf("waits %v, and the server asks for %v", e.Wait, refused.RetryAfter)
+	}
+	log.Fail(nil)
+	must(t, <-sent)
+	wantMessages(t, room, "one")
+}
+
 // A room's authority is refreshed as that of any stream, and where it has run out
 // all the same, the next stream has that of the source's newest token.
 func TestRoomOutlivesToken(t *testing.T) {
