@@ -50,8 +50,9 @@ func (b *backlog) take() RoomEvent {
 // The Room holds at most 256 events or a MiB for the program. Beyond that the
 // server waits, and where the program also sends and does not read for a second,
 // so that acknowledgements would wait too, what comes is dropped, and read again
-// from the server once the program has read what was held. A program that sends
-// and never reads needs do nothing.
+// from the server once the program has read what was held; if the room has ended
+// by then, it is read from the last message on that has been returned. A program
+// that sends and never reads needs do nothing.
 func (r *Room) Next(ctx context.Context) (RoomEvent, error) {
 	for {
 		if ctx.Err() != nil {

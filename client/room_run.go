@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -22,7 +23,7 @@ func (r *Room) run(stream *Stream) {
 	for {
 		end := r.attend(stream)
 		var err error
-		if stream, err = r.reopen(end, true); err != nil {
+		if stream, err = r.reopen(end); err != nil {
 			r.end(err)
 			return
 		}
@@ -70,9 +71,9 @@ func (r *Room) detach(stream *Stream) {
 	_ = stream.Close()
 }
 
-// reopen opens a stream in the place of one that has ended, or has not come about,
-// because of end.
-func (r *Room) reopen(end error, admitted bool) (*Stream, error) {
+// reopen opens a stream in the place of one that was admitted and has ended.
+func (r *Room) reopen(end error) (*Stream, error) {
+	admitted := true
 	for {
 		successor, rewind := r.next()
 		switch {
@@ -173,6 +174,8 @@ func (r *Room) final(end error, admitted bool) bool {
 		return false
 	}
 	switch e.Reason {
+	case "": // not the server's word: a proxy's, or a transport's that was torn
+		return !admitted || e.final || !slices.Contains([]codes.Code{codes.Internal, codes.Unknown, codes.Canceled, codes.Aborted}, e.Code)
 	case auth.TokenExpired, auth.TokenKeyRetired, auth.CertificateExpired, auth.SessionExpired:
 		return !admitted
 	case auth.TokenKeyUnknown, auth.TokenNotYetValid, auth.TooManyStreams, auth.TooManyConnections:

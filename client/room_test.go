@@ -168,7 +168,7 @@ func TestRoomEnds(t *testing.T) {
 	conn := dial(t, realm.User("alice"), server.Address())
 	for _, reason := range []auth.Reason{
 		auth.Expelled, auth.RoomDenied, auth.ScopeMissing, auth.TokenRevoked, auth.CertificateRevoked,
-		auth.MessageTooLarge, auth.MessageInvalid, auth.CursorGone, auth.Internal,
+		auth.MessageTooLarge, auth.MessageInvalid, auth.CursorGone, auth.MethodDenied, auth.Internal,
 	} {
 		t.Run(string(reason), func(t *testing.T) {
 			room := join(t, conn, "ops")
@@ -216,6 +216,7 @@ func TestRoomSurvives(t *testing.T) {
 		"certificate expired": refusal(auth.CertificateExpired),
 		"long lived":          refusal(auth.SessionExpired),
 		"in good order":       clienttest.InGoodOrder,
+		"torn":                status.Error(codes.Internal, "stream terminated by RST_STREAM"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if end != nil {

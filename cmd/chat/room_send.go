@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,7 +28,8 @@ func sendToRoom(c *cobra.Command, v *visit, room string, source texts) error {
 		return err
 	}
 	defer joined.Close()
-	return deliver(c.Context(), joined, source, receiptPrinter(c.OutOrStdout(), room, v.asJSON), v.timeout)
+	return deliver(c.Context(), joined, source,
+		receiptPrinter(c.OutOrStdout(), room, v.asJSON), roomNotices(c.ErrOrStderr(), false), v.timeout)
 }
 
 // handed is a text that has been handed over, and by when it must be stored.
@@ -39,35 +41,43 @@ type handed struct {
 
 // deliver sends all texts and hands each receipt to show, in order. It returns nil
 // when all of them are stored.
-func deliver(ctx context.Context, room *client.Room, source texts, show func(string, client.Receipt) error, timeout time.Duration) error {
+func deliver(ctx context.Context, room *client.Room, source texts, show func(string, client.Receipt) error, notice func(client.RoomEvent), timeout time.Duration) error {
 	ctx, cancel := context.WithCancelCause(ctx)
+	var listening sync.WaitGroup
+	defer listening.Wait()
 	defer cancel(nil)
-	under := make(chan handed, window) // way
+	listening.Go(func() {
+		for event, err := range room.Events(ctx) {
+			if err != nil { // the room has ended, perhaps while there is nothing to send
+				cancel(err)
+				source.stop()
+				return
+			}
+			notice(event)
+		}
+	})
+	posted := make(chan handed, window)
 	ended := make(chan error, 1)
 	go func() {
-		defer close(under)
-		ended <- postAll(ctx, room, source, timeout, func(h handed) { under <- h })
+		defer close(posted)
+		ended <- postAll(ctx, room, source, timeout, posted)
 	}()
 	stored, left := 0, 0
-	var first error
-	for h := range under {
+	for h := range posted {
 		receipt, err := storedInTime(ctx, h)
-		if err == nil {
-			stored++
-			if err = show(h.text, receipt); err != nil {
-				err = fmt.Errorf("print an acknowledgement: %w", err)
-			}
-		} else {
+		if err != nil {
 			left++
+		} else {
+			stored++
+			err = show(h.text, receipt)
 		}
-		if err != nil && first == nil {
-			first = err
+		if err != nil {
 			cancel(err) // for all that follow
 			source.stop()
 		}
 	}
 	unsent := <-ended
-	switch {
+	switch first := context.Cause(ctx); {
 	case errors.Is(first, errUnacknowledged):
 		return cli.Exit(cli.Unacknowledged, fmt.Errorf("%d of %d messages were not acknowledged within %v: they may or may not have been stored", left, stored+left, timeout))
 	case first != nil && left > 0:
@@ -88,7 +98,7 @@ func storedInTime(ctx context.Context, h handed) (client.Receipt, error) {
 
 // postAll gives each text its place in the order. Its error is about a text, or
 // how the room has ended.
-func postAll(ctx context.Context, room *client.Room, source texts, timeout time.Duration, each func(handed)) error {
+func postAll(ctx context.Context, room *client.Room, source texts, timeout time.Duration, posted chan<- handed) error {
 	run := rand.Text() + "-"
 	for n := 1; ; n++ {
 		text, err := source.next()
@@ -98,11 +108,11 @@ func postAll(ctx context.Context, room *client.Room, source texts, timeout time.
 		if err != nil {
 			return err
 		}
-		posted, err := room.Post(ctx, text, client.WithID(run+strconv.Itoa(n)))
+		p, err := room.Post(ctx, text, client.WithID(run+strconv.Itoa(n)))
 		var ended *client.Error
 		switch {
 		case err == nil:
-			each(handed{text: text, posted: posted, by: time.Now().Add(timeout)})
+			posted <- handed{text: text, posted: p, by: time.Now().Add(timeout)}
 		case errors.As(err, &ended) || ctx.Err() != nil:
 			return err
 		default:

@@ -2,12 +2,18 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"securechat/auth"
+	"securechat/auth/authtest"
 	"securechat/client"
+	"securechat/client/clienttest"
+	"securechat/cmd/internal/cli"
 	"securechat/server/room"
 )
 
@@ -59,6 +65,47 @@ func TestAddressed(t *testing.T) {
 				t.Errorf("got %q, %v", room, got)
 			}
 		})
+	}
+}
+
+// idle is a source that has nothing to say until it is stopped.
+type idle struct {
+	once sync.Once
+	over chan struct{}
+}
+
+func (i *idle) next() (string, error) { <-i.over; return "", errors.New("stopped") }
+func (*idle) name() string            { return "nothing" }
+func (i *idle) stop()                 { i.once.Do(func() { close(i.over) }) }
+
+// A room that ends while nothing is sent is not waited in.
+func TestDeliverExpelled(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	server := clienttest.New(t, realm)
+	alice := realm.User("alice")
+	conn, err := client.Dial(client.Config{
+		Server: server.Address(), ServerName: authtest.ServerName, Certificates: alice.Certificates,
+		Token: client.TokenFunc(func(context.Context) (string, error) { return alice.Token, nil }),
+	})
+	must(t, err)
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	room, err := conn.Join(ctx, "ops")
+	must(t, err)
+	defer room.Close()
+	done := make(chan error, 2)
+	go func() {
+		done <- deliver(ctx, room, &idle{over: make(chan struct{})}, nil, func(client.RoomEvent) {}, time.Second)
+	}()
+	server.End(auth.Refuse(auth.Expelled, nil).GRPCStatus().Err())
+	err = <-done
+	if reason, _ := auth.ReasonOf(err); reason != auth.Expelled || cli.CodeOf(err) != cli.Denied {
+		t.Errorf("got %v", err)
+	}
+	talker := &talker{room: room, source: &idle{over: make(chan struct{})}}
+	if reason, _ := auth.ReasonOf(talker.talk(ctx, nil, func(client.RoomEvent) {})); reason != auth.Expelled {
+		t.Errorf("a conversation: got %v", reason)
 	}
 }
 
