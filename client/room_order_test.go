@@ -113,3 +113,22 @@ func TestRoomDue(t *testing.T) {
 		t.Errorf("got %v, want what is new", m)
 	}
 }
+
+// A room runs ahead of a program only while that has something to read, and only
+// for acknowledgements: nobody else would have it go back.
+func TestRoomRunAhead(t *testing.T) {
+	full := backlog{events: make([]RoomEvent, backlogEvents)}
+	due := []*Posted{{}}
+	for name, test := range map[string]struct {
+		room *Room
+		want bool
+	}{
+		"the program has just read all": {&Room{pending: due}, false},
+		"nothing is due":                {&Room{backlog: full}, false},
+		"both":                          {&Room{backlog: full, pending: due}, true},
+	} {
+		if test.room.runAhead(Message{}); test.room.ahead != test.want {
+			t.Errorf("%s: got %v, want %v", name, test.room.ahead, test.want)
+		}
+	}
+}

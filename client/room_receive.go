@@ -255,16 +255,17 @@ func (r *Room) offer(e RoomEvent) {
 			return
 		}
 		if time.Since(idle) >= r.grace {
-			r.runAhead()
+			r.runAhead(e)
 		}
 	}
 }
 
-// runAhead drops what comes from now on, if acknowledgements wait.
-func (r *Room) runAhead() {
+// runAhead drops what comes from now on, if acknowledgements wait and there is no
+// room for the event still: who reads the last of a backlog has the room go back.
+func (r *Room) runAhead(e RoomEvent) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ahead = len(r.pending) > 0
+	r.ahead = len(r.pending) > 0 && !r.backlog.fits(e)
 }
 
 // keep puts the event into the backlog, or drops it where the room runs ahead of
