@@ -8,14 +8,31 @@ import (
 	"securechat/server/room"
 )
 
-// eventsAtOnce is how many events a member takes from its room at a time. Every
-// member has memory for so many, the idle ones too.
-const eventsAtOnce = 8
+// How many events a member takes from its room at a time: few while it is idle,
+// since every member has memory for so many, and more while there is more to take,
+// since a replay reads as many from the log at a time.
+const (
+	eventsIdle = 8
+	eventsBusy = 128
+)
+
+// resized returns memory for the next events after n were taken.
+func resized(events []room.Event, n int) []room.Event {
+	switch {
+	case n == len(events) && n < eventsBusy:
+		return make([]room.Event, 2*n)
+	case n <= eventsIdle && len(events) > eventsIdle:
+		return make([]room.Event, eventsIdle)
+	default:
+		clear(events[:n]) // an idle member keeps no texts
+		return events
+	}
+}
 
 // deliver hands the member's events to the transport until ctx ends or the stream
 // does.
 func (c *conversation) deliver(ctx context.Context) {
-	events := make([]room.Event, eventsAtOnce)
+	events := make([]room.Event, eventsIdle)
 	for {
 		n, err := c.member.Next(ctx, events)
 		if err != nil {
@@ -29,7 +46,7 @@ func (c *conversation) deliver(ctx context.Context) {
 				return // the stream has ended: its context says so to the others
 			}
 		}
-		clear(events[:n]) // an idle member keeps no texts
+		events = resized(events, n)
 	}
 }
 

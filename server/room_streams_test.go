@@ -165,7 +165,9 @@ func TestACursorBeforeWhatIsKept(t *testing.T) {
 func TestASlowMemberAmongOthers(t *testing.T) {
 	const total = 400
 	log := &journal{}
-	c := openRooms(t, func(config *server.Config) { config.Log = log.logger() })
+	c := openRooms(t, func(config *server.Config) {
+		config.Log, config.Rooms.Lag = log.logger(), time.Second
+	})
 	slow := c.join(c.member("slow"), "lobby")
 	alice, bob := c.join(c.member("alice"), "lobby"), c.join(c.member("bob"), "lobby")
 	text := strings.Repeat("x", 8<<10) // much more in all than a room keeps and windows let through
@@ -341,4 +343,39 @@ func TestTheEchoIsAsItWasBesideRooms(t *testing.T) {
 	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// Large messages that are stored together are more at once than a room keeps, and
+// still nobody who reads is too slow.
+func TestLargeMessagesTogether(t *testing.T) {
+	const total = 24
+	log := roomtest.NewMemory()
+	c := openRooms(t, onLog(log))
+	speakers := []*seat{c.join(c.member("alice"), "lobby"), c.join(c.member("bob"), "lobby"), c.join(c.member("carol"), "lobby")}
+	listener := c.join(c.member("dave"), "lobby")
+	text := strings.Repeat("x", 100<<10)
+	release := log.HoldAppends() // so that the rest gathers
+	var working sync.WaitGroup
+	for _, s := range speakers {
+		working.Go(func() {
+			for range total / len(speakers) {
+				if err := s.stream.Send(&chatpb.ChatMessage{Message: text}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		working.Go(func() {
+			for range total {
+				if _, err := s.stream.Recv(); err != nil {
+					t.Errorf("%s: %v", s.user, err)
+					return
+				}
+			}
+		})
+	}
+	release()
+	for range total {
+		listener.heard()
+	}
+	working.Wait()
 }

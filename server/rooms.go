@@ -23,8 +23,12 @@ type Rooms struct {
 	// is the log's only writer.
 	Cluster room.Cluster
 	// Queue and QueueBytes bound how far a member that reads slowly may be behind
-	// its room, in events and in bytes. Default 1,024 and 1 MiB.
+	// its room, in events and in bytes, without having to catch up from the log.
+	// Default 1,024 and 1 MiB.
 	Queue, QueueBytes int
+	// Lag is how long a member may be further behind than that before it is cut
+	// with SLOW_CONSUMER. Default 5 s.
+	Lag time.Duration
 	// MessagesPerSecond is how many messages one user may send to rooms, on all
 	// streams together; what comes faster is read later. 0 sets no bound.
 	MessagesPerSecond int
@@ -72,7 +76,7 @@ func (s *Server) newRooms() (*rooms, error) {
 		pacer: newPacer(config.MessagesPerSecond, s.config.Now),
 	}
 	hub := room.Config{
-		Log: config.Log, Cluster: config.Cluster, Queue: config.Queue, QueueBytes: config.QueueBytes,
+		Log: config.Log, Cluster: config.Cluster, Queue: config.Queue, QueueBytes: config.QueueBytes, Lag: config.Lag,
 		Logger: s.config.Log, Now: s.config.Now,
 		Appended: func(entries int, took time.Duration, err error) {
 			metrics.appended(entries, took, err)

@@ -19,10 +19,11 @@ type summary struct {
 	proof         proof
 	box           *sandbox.Sandbox
 	listen, admin string
-	traces        string // where spans go; empty: nowhere
-	rooms         string // where they are kept
-	current       string // the current client context
-	chat, chatd   string // how to type the two programs
+	traces        string   // where spans go; empty: nowhere
+	rooms         string   // where they are kept
+	others        []string // where the other servers listen
+	current       string   // the current client context
+	chat, chatd   string   // how to type the two programs
 }
 
 func (s summary) print(w io.Writer) error {
@@ -35,6 +36,9 @@ func (s summary) print(w io.Writer) error {
 	row("trace id", orElse(s.proof.traceID, "none: OTEL_SDK_DISABLED is true"))
 	row("", "")
 	row("listen", s.listen+"  mutual TLS 1.3, certificate and token")
+	for _, other := range s.others {
+		row("", other+"  the same chat: "+s.chat+" tail --server "+other+" "+lobby)
+	}
 	row("admin", s.adminText())
 	row("authority", s.box.CA())
 	row("key set", s.box.JWKS())

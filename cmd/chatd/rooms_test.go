@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,6 +74,8 @@ func (s *speaker) open(ctx context.Context, pairs ...string) (chatpb.Chat_ChatSt
 // not acknowledged when the server was gone.
 func (s *speaker) speak(ctx context.Context, name string, total int, history *roomtest.History, acknowledged chan<- struct{}) error {
 	const ahead = 16
+	ctx, cancel := context.WithCancel(ctx) // its streams end with it
+	defer cancel()
 	done := 0 // how many are acknowledged: acknowledgements come in order
 	for done < total {
 		stream, err := s.open(ctx, "chat-room", name)
@@ -114,6 +117,8 @@ func (s *speaker) speak(ctx context.Context, name string, total int, history *ro
 // listen reads the room from its beginning until it has had total messages, from
 // its cursor again whenever the server was gone.
 func (s *speaker) listen(ctx context.Context, name string, total int, reader *roomtest.Reader) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	cursor := uint64(0)
 	for had := 0; had < total; {
 		stream, err := s.open(ctx, "chat-room", name, "chat-after", strconv.FormatUint(cursor, 10))
@@ -165,7 +170,7 @@ func TestNothingAcknowledgedIsLostWhenTheProgramIsKilled(t *testing.T) {
 	for _, user := range box.Users()[:2] {
 		s := newSpeaker(t, box, user, d.listen)
 		talking.Go(func() {
-			if err := s.speak(ctx, "lobby", total, history, acknowledged); err != nil {
+			if err := s.speak(ctx, lobby, total, history, acknowledged); err != nil {
 				t.Errorf("%s speaks: %v", s.name, err)
 			}
 		})
@@ -173,7 +178,7 @@ func TestNothingAcknowledgedIsLostWhenTheProgramIsKilled(t *testing.T) {
 	carol := newSpeaker(t, box, box.Users()[2], d.listen)
 	reader := history.Reader("carol", 0)
 	talking.Go(func() {
-		if err := carol.listen(ctx, "lobby", 2*total, reader); err != nil {
+		if err := carol.listen(ctx, lobby, 2*total, reader); err != nil {
 			t.Errorf("carol listens: %v", err)
 		}
 	})
@@ -195,4 +200,80 @@ func TestNothingAcknowledgedIsLostWhenTheProgramIsKilled(t *testing.T) {
 	if err := history.Check(); err != nil {
 		t.Error(err)
 	}
+}
+
+// A room spans the servers of a cluster: what is said at one is read at another, in
+// one order, and who is there is known at a third.
+func TestARoomSpansServers(t *testing.T) {
+	t.Parallel()
+	const total = 100
+	state := filepath.Join(t.TempDir(), "dev")
+	box, err := sandbox.Open(state, "alice", "bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	home := t.TempDir()
+	d := startForTest(t, []string{"XDG_STATE_HOME=" + home, "XDG_CONFIG_HOME=" + home},
+		"dev", "--nodes", "3", "--state", state, "--listen", "127.0.0.1:0", "--admin-listen", "off")
+	servers := []string{d.listen}
+	for _, found := range regexp.MustCompile(`(?m)^ +(\S+)  the same chat`).FindAllStringSubmatch(waitForOutput(t, d, "Ctrl-C"), -1) {
+		servers = append(servers, found[1])
+	}
+	if len(servers) != 3 {
+		t.Fatalf("there are the servers %q, want 3", servers)
+	}
+	alice, bob := newSpeaker(t, box, box.Users()[0], servers[0]), newSpeaker(t, box, box.Users()[1], servers[1])
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	history := roomtest.NewHistory()
+	var talking sync.WaitGroup
+	acknowledged := make(chan struct{}, 2*total)
+	for _, s := range []*speaker{alice, bob} {
+		reader := history.Reader(s.name, 0)
+		talking.Go(func() {
+			if err := s.speak(ctx, lobby, total, history, acknowledged); err != nil {
+				t.Errorf("%s speaks: %v", s.name, err)
+			}
+		})
+		talking.Go(func() {
+			if err := s.listen(ctx, lobby, 2*total, reader); err != nil {
+				t.Errorf("%s listens: %v", s.name, err)
+			}
+		})
+	}
+	talking.Wait()
+	if err := history.Check(); err != nil {
+		t.Error(err)
+	}
+	stream, err := alice.open(ctx, "chat-room", lobby)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Header(); err != nil {
+		t.Fatal(err)
+	}
+	third := newSpeaker(t, box, box.Users()[1], servers[2])
+	if err := within(patience, func() error {
+		present, err := third.chat.Members(ctx, &chatpb.MembersRequest{Room: lobby})
+		if err != nil || len(present.Members) != 1 || present.Members[0].User != "alice" {
+			return fmt.Errorf("the third server knows of %v, %v", present, err)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// waitForOutput returns what a process has written once it has written text.
+func waitForOutput(t *testing.T, p *process, text string) string {
+	t.Helper()
+	if err := within(patience, func() error {
+		if !strings.Contains(p.output(), text) {
+			return fmt.Errorf("it has not written %q: %s", text, p.errors())
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return p.output()
 }

@@ -3,6 +3,7 @@ package room_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 
 	"securechat/server/room"
@@ -46,28 +47,36 @@ func TestAPostThatCannotBeStoredEndsItsMember(t *testing.T) {
 }
 
 func TestNothingIsStoredAfterAPostThatCouldNotBe(t *testing.T) {
-	hub, log := memoryHub(t)
+	memory := roomtest.NewMemory()
+	log := &failingOnce{Log: memory, begun: make(chan struct{}), release: make(chan struct{})}
+	hub := newHub(t, room.Config{Log: log})
 	alice := joinLive(t, hub, "ops", "alice")
 	bob := joinLive(t, hub, "other", "bob")
-	release := log.HoldAppends()
-	alice.post("1", "1") // held, and will fail
-	log.Fail(errors.New("once"))
-	alice.post("2", "2") // gathered behind it
-	bob.post("1", "b")
-	// The first append fails; the log has recovered when the second comes.
-	failed := make(chan struct{})
-	go func() {
-		defer close(failed)
-		alice.wantEnd(room.ErrUnavailable)
-		log.Fail(nil)
-	}()
-	release()
-	<-failed
-	alice.Leave()
-	entries, _, err := log.Read(t.Context(), "ops", 0, 10)
-	if err != nil || len(entries) > 0 {
-		t.Errorf("the log has %v, %v", entries, err)
+	alice.post("", "1") // fails
+	<-log.begun
+	alice.post("", "2") // waits behind it
+	bob.post("", "3")
+	close(log.release)
+	bob.wantAck()
+	alice.wantEnd(room.ErrUnavailable)
+	wantStored(t, memory, "ops")
+	wantStored(t, memory, "other", "bob: 3")
+}
+
+// failingOnce fails its first append once it is released.
+type failingOnce struct {
+	room.Log
+	begun, release chan struct{}
+	failed         atomic.Bool
+}
+
+func (l *failingOnce) Append(ctx context.Context, drafts []room.Draft) (uint64, error) {
+	if l.failed.Swap(true) {
+		return l.Log.Append(ctx, drafts)
 	}
+	close(l.begun)
+	<-l.release
+	return 0, room.ErrUnavailable
 }
 
 func TestConflictsAreResolved(t *testing.T) {

@@ -122,7 +122,7 @@ func TestADiscardedMessageDoesNotStandInForANewOne(t *testing.T) {
 // fillRoom posts so many messages.
 func fillRoom(t *testing.T, hub *room.Hub, key room.Key, count int) {
 	t.Helper()
-	const ahead = 4
+	const ahead = 1
 	filler := joinLive(t, hub, key, "filler")
 	defer filler.Leave()
 	for i := range count + ahead {

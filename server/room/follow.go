@@ -52,10 +52,14 @@ func (h *Hub) read(r *room) { h.behind.add(r) }
 // serve now is left to the keeper, which has it compared again.
 func (h *Hub) catchUp() {
 	for h.open.Err() == nil {
+		var failed error
 		for r := range h.behind.take(h.open) {
-			if err := r.compare(h.open); err != nil && h.open.Err() == nil && err != errBusy {
-				h.config.Logger.Warn("a room could not be caught up with", "error", err)
+			if err := r.compare(h.open); err != nil && err != errBusy {
+				failed = err
 			}
+		}
+		if failed != nil && h.open.Err() == nil {
+			h.config.Logger.Warn("rooms could not be compared with the log", "error", failed)
 		}
 	}
 }
@@ -85,14 +89,20 @@ func (r *room) follow() error {
 	if err != nil {
 		return err
 	}
-	r.stops = append(r.stops, stop)
+	r.stopping(stop)
 	if stop, err = cluster.Listen(r.key, r.noted); err != nil {
 		return err
 	}
-	r.stops = append(r.stops, stop)
+	r.stopping(stop)
 	r.asked = r.hub.config.Now()
 	r.hub.publish(r.key, note{Node: r.hub.node, Kind: noteAsk})
 	return nil
+}
+
+func (r *room) stopping(stop func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stops = append(r.stops, stop)
 }
 
 // unfollow ends what follow began. Not with mu.

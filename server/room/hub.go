@@ -18,6 +18,7 @@ import (
 const (
 	defaultQueue      = 1024
 	defaultQueueBytes = 1 << 20
+	defaultLag        = 5 * time.Second
 	// waiting is how many posts of all members wait for the writer; further ones
 	// wait in Post.
 	waiting = 4096
@@ -31,9 +32,13 @@ type Config struct {
 	// log's only writer.
 	Cluster Cluster
 	// Queue and QueueBytes bound how far a live member may be behind its room, in
-	// events and in bytes; 0 means 1,024 and 1 MiB. A room holds that much once,
-	// whatever the number of its members.
+	// events and in bytes, without having to catch up from the log; 0 means 1,024 and
+	// 1 MiB. A room holds that much once, whatever the number of its members.
 	Queue, QueueBytes int
+	// Lag is how long a live member may be further behind than that. Until then it
+	// reads what it has missed from the log; who comes, goes and types meanwhile it
+	// may not be told. 0 means 5 s.
+	Lag time.Duration
 	// Tracer makes a "store" and a "deliver" span a message; nil makes none.
 	Tracer trace.Tracer
 	// Logger is told what an operator should know; nil: nobody is.
@@ -156,6 +161,9 @@ func New(config Config) *Hub {
 	}
 	if config.QueueBytes <= 0 {
 		config.QueueBytes = defaultQueueBytes
+	}
+	if config.Lag <= 0 {
+		config.Lag = defaultLag
 	}
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)

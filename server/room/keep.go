@@ -55,6 +55,7 @@ func (r *room) beat(now time.Time, list, look bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.attend(now)
+	r.cutSlow(now)
 	if list && len(r.present.here) > 0 {
 		r.hub.announce(r)
 	}
@@ -125,9 +126,9 @@ func (h *Hub) takeUnused(now time.Time) []*room {
 			continue
 		}
 		r.mu.Lock()
-		pending := r.pending
+		still := r.loaded && r.pending == 0 && !r.appending
 		r.mu.Unlock()
-		if pending == 0 {
+		if still {
 			delete(h.rooms, key)
 			taken = append(taken, r)
 		}

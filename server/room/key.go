@@ -32,8 +32,8 @@ func Named(name string) (Key, error) {
 	return Key(name), nil
 }
 
-// Pair returns the key of the room of two users. It is the same whoever of them
-// asks; a user alone is a pair with itself.
+// Pair returns the key of the room of two users, neither of them empty. It is the
+// same whoever of them asks; a user alone is a pair with itself.
 func Pair(a, b string) Key {
 	if b < a {
 		a, b = b, a
@@ -43,12 +43,16 @@ func Pair(a, b string) Key {
 
 // NameFor returns what the user calls the room: its name, or "@" and the other's
 // name where it is a pair of the user and that other; and false for a pair of
-// which the user is no part.
+// which the user is no part, and for what is no room's key.
 func (k Key) NameFor(user string) (string, bool) {
+	if !strings.HasPrefix(string(k), pair) {
+		_, err := Named(string(k))
+		return string(k), err == nil
+	}
 	a, b, isPair := k.users()
 	switch {
 	case !isPair:
-		return string(k), true
+		return "", false
 	case user == a:
 		return pair + b, true
 	case user == b:
@@ -58,15 +62,17 @@ func (k Key) NameFor(user string) (string, bool) {
 	}
 }
 
-// users returns the two users of a pair, and whether it is one.
+// users returns the two users of a pair, and whether it is one, written as Pair
+// writes it.
 func (k Key) users() (a, b string, ok bool) {
 	parts := strings.Split(string(k), ".")
-	if len(parts) != 3 || parts[0] != pair {
+	if len(parts) != 3 {
 		return "", "", false
 	}
 	first, err := base64.RawURLEncoding.DecodeString(parts[1])
 	second, err2 := base64.RawURLEncoding.DecodeString(parts[2])
-	return string(first), string(second), err == nil && err2 == nil
+	a, b = string(first), string(second)
+	return a, b, err == nil && err2 == nil && a != "" && b != "" && Pair(a, b) == k
 }
 
 func encode(user string) string { return base64.RawURLEncoding.EncodeToString([]byte(user)) }

@@ -58,7 +58,8 @@ type Log interface {
 	// Read returns the room's entries after a sequence, oldest first, at most
 	// limit of them and at most about a MiB, and whether there are more. What it
 	// returns has no holes; that entries before the first of them have been
-	// discarded shows in the first's Previous.
+	// discarded shows in the first's Previous. In a cluster it may be as of a moment
+	// ago and so lack the newest: Newest tells whether it does.
 	Read(ctx context.Context, room Key, after uint64, limit int) (entries []Entry, more bool, err error)
 
 	// Newest returns the sequence of the room's newest entry, 0 where it has none,

@@ -3,6 +3,7 @@ package room
 import (
 	"context"
 	"sync"
+	"time"
 	"unicode/utf8"
 
 	chatpb "securechat/proto/chat"
@@ -27,7 +28,10 @@ type Member struct {
 	// messages after last are read from the log.
 	reading  bool
 	position uint64
-	place    int // in the room's members
+	// lapped is when the ring lapped the live member; zero when it has not, or the
+	// member has caught up since.
+	lapped time.Time
+	place  int // in the room's members
 	// owed has, in the order of the posts, those that are stored and whose
 	// acknowledgements have not been given; unacknowledged and unacknowledgedBytes
 	// count those that are not stored, too.
@@ -75,6 +79,7 @@ func (r *room) join(ctx context.Context, user string, from Position) (*Member, e
 
 // read has the member read the ring from a position on. With the room's mu.
 func (m *Member) read(position uint64) {
+	m.caughtUp()
 	m.reading, m.position = true, position
 	m.room.slowest = min(m.room.slowest, position)
 }
@@ -82,8 +87,17 @@ func (m *Member) read(position uint64) {
 // finish ends the membership for a reason, unless it has ended. With the room's mu.
 func (m *Member) finish(reason error) {
 	if m.ended == nil {
+		m.caughtUp()
 		m.ended = reason
 		close(m.done)
+	}
+}
+
+// caughtUp notes that the member is not lapped any more. With the room's mu.
+func (m *Member) caughtUp() {
+	if !m.lapped.IsZero() {
+		m.lapped = time.Time{}
+		m.room.lagging--
 	}
 }
 

@@ -20,7 +20,6 @@ type model struct {
 	entries  []room.Entry
 	kept     int // the place of the first entry that is
 	sessions []*modelled
-	users    int
 }
 
 // modelled is a session and what the model knows of it.

@@ -119,9 +119,6 @@ func (p *presence) list(n *note, now time.Time) (changed []string) {
 			changed = append(changed, user)
 		}
 	}
-	if len(users) == 0 {
-		delete(p.peers, n.Node)
-	}
 	slices.Sort(changed)
 	return changed
 }

@@ -23,7 +23,7 @@ type room struct {
 	idle    time.Time
 
 	mu     sync.Mutex
-	loaded bool   // the room has been read through
+	loaded bool   // the room has been found in the log
 	tail   uint64 // the newest sequence known, 0 if the log had none of the room
 	// floor is a sequence of the log up to which the room was known when it was
 	// loaded. lost is one before which the room may have had entries, if it had
@@ -36,11 +36,15 @@ type room struct {
 	// way: what the log has after tail may be this node's own.
 	appending bool
 	pending   int // posts that have not been settled
-	index     index
-	ring      ring
-	members   []*Member
+	// identified says that the index is complete, indexing that it is being read.
+	identified bool
+	indexing   *indexing
+	index      index
+	ring       ring
+	members    []*Member
 	// slowest is not after any position of those who read the ring.
 	slowest uint64
+	lagging int // how many members are lapped
 	// wake is closed when something has happened; nil while nobody waits for it.
 	wake    chan struct{}
 	present presence
@@ -85,15 +89,15 @@ func (r *room) publish(entry Entry) {
 	r.tell(&Event{Kind: chatpb.Kind_MESSAGE, Entry: entry})
 }
 
-// know makes an entry findable by its id. With mu.
+// know makes an entry findable by its id, once anybody looks for ids. With mu.
 func (r *room) know(entry *Entry) {
-	if entry.ID != "" {
+	if entry.ID != "" && (r.identified || r.indexing != nil) {
 		r.index.add(r.hub.config.hash(entry.User, entry.ID), entry.Sequence)
 	}
 }
 
-// tell adds an event for everybody, and cuts those who have not read what it
-// evicts. With mu; broadcast comes after.
+// tell adds an event for everybody, and sees who has not read what it evicts. With
+// mu; broadcast comes after.
 func (r *room) tell(e *Event) {
 	if len(r.members) == 0 {
 		// Nobody is behind: what comes later is read from the log.
@@ -112,8 +116,10 @@ func (r *room) tell(e *Event) {
 	}
 }
 
-// overtake finds out who is the slowest and cuts those whom the ring has lapped.
-// It looks at all members, but only once a ring's length for members that keep up.
+// overtake finds out who is the slowest, and whom the ring has lapped: these read
+// from the log until they have caught up, those that were live for as long as
+// Config.Lag. It looks at all members, but only once a ring's length for members
+// that keep up.
 func (r *room) overtake() {
 	r.slowest = r.ring.head
 	for _, m := range r.members {
@@ -126,10 +132,24 @@ func (r *room) overtake() {
 		}
 		m.reading = false
 		if m.live && m.ended == nil {
-			r.hub.counts.slow.Add(1)
-			m.finish(ErrSlow)
-			close(m.cut)
+			m.lapped = r.hub.config.Now()
+			r.lagging++
 		}
+	}
+}
+
+// cutSlow cuts the members that have not caught up in time. With mu.
+func (r *room) cutSlow(now time.Time) {
+	if r.lagging == 0 {
+		return
+	}
+	for _, m := range r.members {
+		if m.lapped.IsZero() || now.Sub(m.lapped) < r.hub.config.Lag {
+			continue
+		}
+		r.hub.counts.slow.Add(1)
+		m.finish(ErrSlow)
+		close(m.cut)
 	}
 }
 

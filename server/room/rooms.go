@@ -47,21 +47,20 @@ func (h *Hub) release(r *room) {
 	r.idle = h.config.Now()
 }
 
-// load reads the room through. It follows the room before, so that nothing is
+// load finds the room in the log. It follows the room before, so that nothing is
 // missed in between.
 func (r *room) load() {
 	defer close(r.ready)
 	err := r.follow()
 	if err == nil {
-		err = r.readThrough(r.hub.open)
+		err = r.find(r.hub.open)
 	}
 	if err == nil {
 		return
 	}
-	if r.hub.open.Err() != nil {
-		err = ErrClosed
+	if r.failed = fmt.Errorf("load the room: %w", err); r.hub.open.Err() != nil {
+		r.failed = ErrClosed
 	}
-	r.failed = err
 	r.hub.mu.Lock()
 	if r.hub.rooms[r.key] == r {
 		delete(r.hub.rooms, r.key) // the next who comes tries again
@@ -70,21 +69,26 @@ func (r *room) load() {
 	r.unfollow()
 }
 
-func (r *room) readThrough(ctx context.Context) error {
+// find finds out where the room stands in the log.
+func (r *room) find(ctx context.Context) error {
 	log := r.hub.config.Log
 	first, last, err := log.Span(ctx)
 	if err != nil {
-		return fmt.Errorf("load the room: %w", err)
+		return err
 	}
-	r.mu.Lock()
-	r.floor = last
-	r.mu.Unlock()
-	if err := r.catchUp(ctx); err != nil {
-		return fmt.Errorf("load the room: %w", err)
+	newest, err := log.Newest(ctx, r.key)
+	if err != nil {
+		return err
+	}
+	if newest == 0 { // what it had may just have been discarded
+		if first, _, err = log.Span(ctx); err != nil {
+			return err
+		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.tail == 0 {
+	r.tail, r.floor, r.ring.evicted = newest, last, newest
+	if newest == 0 {
 		r.lost = first - 1
 	}
 	r.loaded = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ func wantCut(t *testing.T, m *room.Member) {
 
 func TestASlowMemberIsCutAndTheOthersGoOn(t *testing.T) {
 	log := roomtest.NewMemory()
-	hub := newHub(t, room.Config{Log: log, Queue: 16})
+	hub := newHub(t, room.Config{Log: log, Queue: 16, Lag: time.Nanosecond})
 	slow := joinLive(t, hub, "ops", "slow")
 	bob := joinLive(t, hub, "ops", "bob")
 	alice := joinLive(t, hub, "ops", "alice")
@@ -65,8 +66,31 @@ func TestASlowMemberIsCutAndTheOthersGoOn(t *testing.T) {
 	}
 }
 
+// Who is lapped and goes on reading catches up from the log, and is not cut.
+func TestALappedMemberCatchesUp(t *testing.T) {
+	const messages = 100
+	hub := newHub(t, room.Config{Log: roomtest.NewMemory(), Queue: 8, Lag: time.Hour})
+	bob := joinLive(t, hub, "ops", "bob")
+	alice := joinLive(t, hub, "ops", "alice")
+	bob.want("JOINED alice")
+	for i := range messages {
+		alice.post("", strconv.Itoa(i))
+		alice.wantAck()
+	}
+	bob.post("", "here")
+	for i := range messages {
+		bob.want("alice: " + strconv.Itoa(i))
+	}
+	bob.wantAck() // at its place, after what came before it
+	alice.post("", "live again")
+	bob.want("alice: live again")
+	if cut := hub.Stats().Slow; cut != 0 {
+		t.Errorf("%d members were cut", cut)
+	}
+}
+
 func TestTheBoundIsInBytesToo(t *testing.T) {
-	hub := newHub(t, room.Config{Log: roomtest.NewMemory(), QueueBytes: 64 << 10})
+	hub := newHub(t, room.Config{Log: roomtest.NewMemory(), QueueBytes: 64 << 10, Lag: time.Nanosecond})
 	slow := joinLive(t, hub, "ops", "slow")
 	alice := joinLive(t, hub, "ops", "alice")
 	for range 4 { // the text and its encoded form count

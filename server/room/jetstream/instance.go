@@ -86,7 +86,12 @@ func (in *instance) open(config *EmbeddedConfig) (err error) {
 			return err
 		}
 	}
-	return in.attach(context.Background(), streamConfig(in.names, config.Keep, 1, false))
+	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
+	defer cancel()
+	if err := in.attach(ctx, streamConfig(in.names, config.Keep, 1, false)); err != nil {
+		return err
+	}
+	return in.repair(ctx)
 }
 
 // stop ends the connections and the server, and waits until they have.

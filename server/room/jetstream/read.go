@@ -142,33 +142,54 @@ func (s *stream) rooms(ctx context.Context, yield func(room.Key, uint64) bool) e
 		return err
 	}
 	defer s.forget(ctx, consumer)
-	going := true
-	for left := consumer.CachedInfo().NumPending; left > 0 && going; {
-		batch, err := consumer.FetchNoWait(int(min(left, pageEntries)))
+	left := consumer.CachedInfo().NumPending
+	for misses := 0; left > 0; {
+		before := left
+		going := true
+		if left, going, err = s.someRooms(consumer, left, yield); err != nil || !going {
+			return err
+		}
+		if left < before {
+			continue
+		}
+		// What was counted may have been discarded since.
+		info, err := consumer.Info(ctx)
 		if err != nil {
 			return err
 		}
-		before := left
-		for message := range batch.Messages() { // to its end, so that nothing is left behind
-			about, err := message.Metadata()
-			if err != nil {
-				return err
-			}
-			left = about.NumPending
-			if key, ok := s.names.room(message.Subject()); ok && going {
-				going = yield(key, about.Sequence.Stream)
-			}
-		}
-		switch {
-		case batch.Error() != nil:
-			return batch.Error()
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case left == before:
+		left = info.NumPending
+		if misses++; misses > maxMisses {
 			return errIncomplete
+		}
+		if err := pause(ctx, misses); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// maxMisses is how often a listing of rooms that gets nowhere is taken up again.
+const maxMisses = 10
+
+// someRooms yields a page of rooms and returns how many are left, and whether to go
+// on.
+func (s *stream) someRooms(consumer js.Consumer, left uint64, yield func(room.Key, uint64) bool) (uint64, bool, error) {
+	batch, err := consumer.FetchNoWait(int(min(left, pageEntries)))
+	if err != nil {
+		return left, false, err
+	}
+	going := true
+	for message := range batch.Messages() { // to its end, so that nothing is left behind
+		about, err := message.Metadata()
+		if err != nil {
+			return left, false, err
+		}
+		left = about.NumPending
+		if key, ok := s.names.room(message.Subject()); ok && going {
+			going = yield(key, about.Sequence.Stream)
+		}
+	}
+	return left, going, batch.Error()
 }
 
 // forget deletes a consumer. Where that fails the server does, some minutes later.

@@ -17,3 +17,14 @@ func TestMemory(t *testing.T) {
 		return func() room.Log { return log }
 	})
 }
+
+func TestNodes(t *testing.T) {
+	roomtest.TestLog(t, func(t *testing.T, limits roomtest.Limits) roomtest.Open {
+		cluster := roomtest.NewCluster(roomtest.NewMemoryWithin(limits))
+		return func() room.Log { return cluster.Node() }
+	})
+	roomtest.TestCluster(t, func(t *testing.T) (a, b roomtest.SharedLog) {
+		cluster := roomtest.NewCluster(roomtest.NewMemory())
+		return cluster.Node(), cluster.Node()
+	})
+}

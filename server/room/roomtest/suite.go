@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,12 +121,34 @@ func (s *suite) all(key room.Key, after uint64) []room.Entry {
 // want compares what a room holds with lines of "previous<sequence text".
 func (s *suite) want(key room.Key, after uint64, want ...string) {
 	s.Helper()
-	var got []string
-	for _, e := range s.all(key, after) {
-		got = append(got, line(e))
-	}
-	if strings.Join(got, "\n") != strings.Join(want, "\n") {
-		s.Fatalf("%s after %d has\n%s\nwant\n%s", key, after, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	s.soon(func() error {
+		var got []string
+		for _, e := range s.all(key, after) {
+			got = append(got, line(e))
+		}
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("%s after %d has\n%s\nwant\n%s", key, after, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		return nil
+	})
+}
+
+// soon waits until a check holds: in a cluster reads may be a moment behind.
+func (s *suite) soon(check func() error) {
+	s.Helper()
+	const patience = 5 * time.Second
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	begun := time.Now()
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Since(begun) > patience {
+			s.Fatal(err)
+		}
+		<-again.C
 	}
 }
 
@@ -146,18 +170,21 @@ func (s *suite) wantSpan(first, last uint64) {
 
 func (s *suite) wantRooms(want map[room.Key]uint64) {
 	s.Helper()
-	got := map[room.Key]uint64{}
-	err := s.Rooms(s.ctx, func(key room.Key, newest uint64) bool {
-		if _, twice := got[key]; twice {
-			s.Errorf("%s is listed twice", key)
+	s.soon(func() error {
+		got := map[room.Key]uint64{}
+		err := s.Rooms(s.ctx, func(key room.Key, newest uint64) bool {
+			if _, twice := got[key]; twice {
+				s.Errorf("%s is listed twice", key)
+			}
+			got[key] = newest
+			return true
+		})
+		if err != nil {
+			s.Fatalf("rooms: %v", err)
 		}
-		got[key] = newest
-		return true
+		if !maps.Equal(got, want) {
+			return fmt.Errorf("the rooms are %v, want %v", got, want)
+		}
+		return nil
 	})
-	if err != nil {
-		s.Fatalf("rooms: %v", err)
-	}
-	if fmt.Sprint(got) != fmt.Sprint(want) {
-		s.Fatalf("the rooms are %v, want %v", got, want)
-	}
 }

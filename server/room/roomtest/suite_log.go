@@ -64,10 +64,12 @@ func (s *suite) lone() {
 		Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
 	}
 	s.append(room.Draft{Entry: want})
-	entries := s.all(want.Room, 0)
-	if len(entries) != 1 || entries[0] != want {
-		s.Fatalf("got %+v, want %+v", entries, want)
-	}
+	s.soon(func() error {
+		if entries := s.all(want.Room, 0); len(entries) != 1 || entries[0] != want {
+			return fmt.Errorf("got %+v, want %+v", entries, want)
+		}
+		return nil
+	})
 	s.wantNewest(want.Room, 2)
 	s.wantSpan(2, 2)
 	s.says("silent", 0, "") // an empty text is a text
@@ -116,18 +118,22 @@ func (s *suite) pages() {
 		{last + 1, 1, 0, false}, // the other room's
 		{1 << 60, 1, 0, false},
 	} {
-		entries, more, err := s.Read(s.ctx, "ops", page.after, page.limit)
-		if err != nil {
-			s.Fatal(err)
-		}
-		if len(entries) != page.entries || more != page.more {
-			s.Errorf("%d after %d: got %d entries, more %v; want %d, %v", page.limit, page.after, len(entries), more, page.entries, page.more)
-		}
-		for i, e := range entries {
-			if want := max(page.after+1, first) + uint64(i); e.Sequence != want {
-				s.Errorf("%d after %d: entry %d has sequence %d, want %d", page.limit, page.after, i, e.Sequence, want)
+		s.soon(func() error {
+			entries, more, err := s.Read(s.ctx, "ops", page.after, page.limit)
+			if err != nil {
+				return err
 			}
-		}
+			if len(entries) != page.entries || more != page.more {
+				return fmt.Errorf("%d after %d: got %d entries, more %v; want %d, %v",
+					page.limit, page.after, len(entries), more, page.entries, page.more)
+			}
+			for i, e := range entries {
+				if want := max(page.after+1, first) + uint64(i); e.Sequence != want {
+					return fmt.Errorf("%d after %d: entry %d has sequence %d, want %d", page.limit, page.after, i, e.Sequence, want)
+				}
+			}
+			return nil
+		})
 	}
 }
 
@@ -138,18 +144,24 @@ func (s *suite) large() {
 	for range count {
 		last = s.says("ops", last, text)
 	}
-	entries, more, err := s.Read(s.ctx, "ops", 0, count)
-	if err != nil {
-		s.Fatal(err)
-	}
-	if !more || len(entries) > readBytes/size+1 {
-		s.Errorf("one read gave %d entries of %d KiB, more %v; want about a MiB and more", len(entries), size>>10, more)
-	}
-	for _, e := range s.all("ops", 0) {
-		if e.Text != text {
-			s.Errorf("entry %d has %d bytes of %d", e.Sequence, len(e.Text), size)
+	s.soon(func() error {
+		entries, more, err := s.Read(s.ctx, "ops", 0, count)
+		if err != nil {
+			return err
 		}
-	}
+		if !more || len(entries) > readBytes/size+1 {
+			return fmt.Errorf("one read gave %d entries of %d KiB, more %v; want about a MiB and more", len(entries), size>>10, more)
+		}
+		if entries = s.all("ops", 0); len(entries) != count {
+			return fmt.Errorf("there are %d entries, want %d", len(entries), count)
+		}
+		for _, e := range entries {
+			if e.Text != text {
+				return fmt.Errorf("entry %d has %d bytes of %d", e.Sequence, len(e.Text), size)
+			}
+		}
+		return nil
+	})
 }
 
 func (s *suite) rooms() {

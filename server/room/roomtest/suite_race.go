@@ -54,19 +54,22 @@ func (s *suite) wantChain(log room.Log, key room.Key, acknowledged map[uint64]st
 	s.Helper()
 	reader := *s
 	reader.Log = log
-	var last uint64
-	entries := reader.all(key, 0)
-	for _, e := range entries {
-		if e.Previous != last {
-			s.Errorf("%s: %s comes after %d", key, line(e), last)
+	s.soon(func() error {
+		var last uint64
+		entries := reader.all(key, 0)
+		for _, e := range entries {
+			if e.Previous != last {
+				return fmt.Errorf("%s: %s comes after %d", key, line(e), last)
+			}
+			if last = e.Sequence; acknowledged[e.Sequence] != e.Text {
+				return fmt.Errorf("%s: %s is there, %q was acknowledged", key, line(e), acknowledged[e.Sequence])
+			}
 		}
-		if last = e.Sequence; acknowledged[e.Sequence] != e.Text {
-			s.Errorf("%s: %s is there, %q was acknowledged", key, line(e), acknowledged[e.Sequence])
+		if len(entries) != len(acknowledged) {
+			return fmt.Errorf("%s has %d entries, %d were acknowledged", key, len(entries), len(acknowledged))
 		}
-	}
-	if len(entries) != len(acknowledged) {
-		s.Errorf("%s has %d entries, %d were acknowledged", key, len(entries), len(acknowledged))
-	}
+		return nil
+	})
 }
 
 func (s *suite) race() {
