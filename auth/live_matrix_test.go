@@ -49,6 +49,7 @@ func (e ending) run(w *world, alice, bob *authtest.User) {
 	ended := make(chan error, 2)
 	go func() { ended <- chatter(sends) }()
 	go func() { ended <- drained(listens) }()
+	<-time.After(250 * time.Millisecond) // by now they have been held against what holds before it happens
 	e.happens(w, alice)
 	began := time.Now()
 	for range 2 {

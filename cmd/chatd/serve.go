@@ -30,8 +30,9 @@ Each setting is a flag, an environment variable (--tls-cert is CHATD_TLS_CERT) o
 a key in the file of --config (tls-cert: server.crt). The flag goes before the
 variable, and the variable before the file.
 
-Certificates, roots, revocations and the key set are followed: a replacement is
-in force within a second, or at once with SIGHUP, and a broken one changes nothing.
+Certificates, roots, revocations, the key set and the room policy are followed: a
+replacement is in force within a second, or at once with SIGHUP, and a broken one
+changes nothing.
 
 When streams are accepted, one line on stderr says where:
 ready listen=127.0.0.1:50051 admin=127.0.0.1:9464
