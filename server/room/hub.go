@@ -31,8 +31,8 @@ type Config struct {
 	// log's only writer.
 	Cluster Cluster
 	// Queue and QueueBytes bound how far a live member may be behind its room, in
-	// events and in bytes; 0 means 1,024 and 1 MiB. A room holds that much once,
-	// whatever the number of its members.
+	// events and in bytes to be sent; 0 means 1,024 and 1 MiB. A room holds that
+	// much, up to twice the bytes, once, whatever the number of its members.
 	Queue, QueueBytes int
 	// Tracer makes a "store" and a "deliver" span a message; nil makes none.
 	Tracer trace.Tracer
