@@ -318,12 +318,52 @@ func TestDrainingRooms(t *testing.T) {
 	}
 }
 
+// patient has no member cut for being slow while a test runs.
+func patient(config *server.Config) { config.Rooms.Lag = time.Hour }
+
+// stuck is a member that does not read, and to whom so much has been said that the
+// server is stuck in sending it.
+func (c *chatroom) stuck(name string) *seat {
+	c.t.Helper()
+	s := c.join(c.member(name), "lobby")
+	alice := c.join(c.member("alice"), "lobby")
+	text := strings.Repeat("x", 64<<10)
+	for range 32 {
+		alice.say(text)
+		alice.heard()
+	}
+	return s
+}
+
 // A member that only listens ends with a drain too, as does one that is stuck.
 func TestDrainingThoseWhoOweNothing(t *testing.T) {
-	c := openRooms(t)
-	listener := c.join(c.member("bob"), "lobby")
-	c.stop(10 * time.Second)
+	c := openRooms(t, patient)
+	stuck, listener := c.stuck("bob"), c.join(c.member("carol"), "lobby")
+	c.stop(3 * time.Second)
 	wantReason(t, listener.end(), codes.Unavailable, auth.Draining)
+	// What it has not read of the end by then it does not get.
+	if err := stuck.end(); status.Code(err) != codes.Unavailable {
+		t.Errorf("the stuck stream ended with %v", err)
+	}
+}
+
+// A member that is refused ends at once, though what is being sent to it cannot be.
+func TestAStuckMemberIsRefused(t *testing.T) {
+	log := &journal{}
+	c := openRooms(t, patient, func(config *server.Config) { config.Log = log.logger() })
+	stuck := c.stuck("bob")
+	stuck.send(&chatpb.ChatMessage{Kind: chatpb.Kind_LIVE})
+	waitFor(t, "line that the stuck stream ended", func() bool {
+		lines := log.lines(t, "ended")
+		return len(lines) == 1 && lines[0]["reason"] == "MESSAGE_INVALID"
+	})
+	// Its handler has left, too.
+	carol := c.client(c.member("carol"))
+	waitFor(t, "presence of alice alone", func() bool {
+		present, err := carol.Members(t.Context(), &chatpb.MembersRequest{Room: "lobby"})
+		return err == nil && len(present.Members) == 1
+	})
+	wantReason(t, stuck.end(), codes.InvalidArgument, auth.MessageInvalid)
 }
 
 // A stranger's client, in a room or not, need not know more than three fields.

@@ -11,13 +11,20 @@ type batch struct {
 	hub   *Hub
 	posts []*post
 
-	rooms  []*room // those of the posts, each once
+	rooms  []*share // each room of the posts once
 	drafts []Draft
 	first  uint64 // the sequence of the first draft
 	// draft has, for each post, the place of its draft, or of the draft that it is
 	// a duplicate of; -1 for a post that was stored before, or is dropped.
 	draft []int
 	own   []bool // the post's draft is its own
+}
+
+// share is what a batch has of a room.
+type share struct {
+	room     *room
+	posts    []int // their places
+	expected uint64
 }
 
 // identified is a message as its author knows it.
@@ -30,17 +37,7 @@ type identified struct {
 // log gets in these rooms, until settle, fail or catchUp.
 func (b *batch) plan() error {
 	b.draft, b.own = make([]int, len(b.posts)), make([]bool, len(b.posts))
-	expected := map[*room]uint64{}
-	for _, p := range b.posts {
-		r := p.member.room
-		if _, known := expected[r]; !known {
-			r.mu.Lock()
-			r.appending = true
-			expected[r] = r.tail
-			r.mu.Unlock()
-			b.rooms = append(b.rooms, r)
-		}
-	}
+	shares := b.share()
 	seen := map[identified]int{}
 	at := b.hub.config.Now().Truncate(time.Millisecond).UTC()
 	for i, p := range b.posts {
@@ -65,16 +62,36 @@ func (b *batch) plan() error {
 				Room: p.member.room.key, User: p.member.user, ID: p.ID, Text: p.Text, Time: at,
 				Traceparent: p.traceparent,
 			},
-			Expected: expected[p.member.room],
+			Expected: shares[p.member.room].expected,
 		})
 	}
 	return nil
 }
 
+// share divides the posts by room.
+func (b *batch) share() map[*room]*share {
+	shares := map[*room]*share{}
+	for i, p := range b.posts {
+		r := p.member.room
+		s := shares[r]
+		if s == nil {
+			s = &share{room: r}
+			shares[r] = s
+			b.rooms = append(b.rooms, s)
+			r.mu.Lock()
+			r.appending = true
+			s.expected = r.tail
+			r.mu.Unlock()
+		}
+		s.posts = append(s.posts, i)
+	}
+	return shares
+}
+
 // catchUp reads what other nodes have written to the batch's rooms.
 func (b *batch) catchUp(ctx context.Context) error {
-	for _, r := range b.rooms {
-		if err := r.catchUpAppending(ctx); err != nil {
+	for _, s := range b.rooms {
+		if err := s.room.catchUpAppending(ctx); err != nil {
 			return err
 		}
 	}
@@ -94,19 +111,18 @@ func (b *batch) settle() {
 	for _, p := range b.posts {
 		p.stored(nil) // before its delivery begins
 	}
-	for _, r := range b.rooms {
-		b.settleRoom(r)
+	for _, s := range b.rooms {
+		b.settleRoom(s)
 	}
 	b.end()
 }
 
-func (b *batch) settleRoom(r *room) {
+func (b *batch) settleRoom(s *share) {
+	r := s.room
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i, p := range b.posts {
-		if p.member.room != r {
-			continue
-		}
+	for _, i := range s.posts {
+		p := b.posts[i]
 		r.pending--
 		switch {
 		case b.own[i]:
@@ -150,7 +166,8 @@ func (b *batch) fail(cause error) {
 // end lets others publish what the log gets in the batch's rooms, and has what
 // other nodes have told of meanwhile read.
 func (b *batch) end() {
-	for _, r := range b.rooms {
+	for _, s := range b.rooms {
+		r := s.room
 		r.mu.Lock()
 		r.appending = false
 		behind := r.heard > r.tail

@@ -5,6 +5,7 @@ package room_test
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"syscall"
@@ -69,10 +70,26 @@ func processorTime() time.Duration {
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
-// Many senders of one room, each with several messages under way.
+// Many senders, each in a room of its own with all the messages under way that
+// a member may have: on memory, which is the hub's own cost, and on the embedded
+// log, which syncs before each acknowledgement.
 func BenchmarkPosts(b *testing.B) {
+	b.Run("memory", func(b *testing.B) { benchmarkPosts(b, roomtest.NewMemory()) })
+	b.Run("embedded", func(b *testing.B) {
+		log := openEmbedded(b, filepath.Join(b.TempDir(), "log"))
+		b.Cleanup(func() {
+			if err := log.Close(); err != nil {
+				b.Error(err)
+			}
+		})
+		benchmarkPosts(b, log)
+	})
+}
+
+func benchmarkPosts(b *testing.B, log room.Log) {
 	const senders = 64
-	hub := newHub(b, room.Config{Log: roomtest.NewMemory(), Queue: 1 << 16, QueueBytes: 256 << 20})
+	hub := newHub(b, room.Config{Log: log})
+	b.ResetTimer()
 	var tasks sync.WaitGroup
 	for i := range senders {
 		m, err := hub.Join(b.Context(), room.Key(fmt.Sprint("room", i)), "alice", live)

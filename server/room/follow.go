@@ -54,7 +54,7 @@ func (h *Hub) catchUp() {
 	for h.open.Err() == nil {
 		var failed error
 		for r := range h.behind.take(h.open) {
-			if err := r.compare(h.open); err != nil && err != errBusy {
+			if err := r.catchUp(h.open); err != nil && err != errBusy {
 				failed = err
 			}
 		}
@@ -62,21 +62,6 @@ func (h *Hub) catchUp() {
 			h.config.Logger.Warn("rooms could not be compared with the log", "error", failed)
 		}
 	}
-}
-
-// compare reads what the log has after tail, if anything.
-func (r *room) compare(ctx context.Context) error {
-	newest, err := r.hub.config.Log.Newest(ctx, r.key)
-	if err != nil {
-		return err
-	}
-	r.mu.Lock()
-	behind := max(newest, r.heard) > r.tail
-	r.mu.Unlock()
-	if !behind {
-		return nil
-	}
-	return r.catchUp(ctx)
 }
 
 // follow begins to listen to the other nodes.

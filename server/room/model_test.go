@@ -103,7 +103,7 @@ func (m *model) step(t *rapid.T, s *modelled) bool {
 		return false
 	}
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("%s, live %v, at %d of %d, target %d, %d kept: %v", s.user, s.live, s.next, len(m.entries), s.target, m.kept, err)
 	}
 	switch e.Kind {
 	case chatpb.Kind_LIVE:
@@ -111,7 +111,10 @@ func (m *model) step(t *rapid.T, s *modelled) bool {
 		if s.live || s.next < s.target && (s.next > 0 || s.target > m.kept) {
 			t.Fatalf("LIVE at %d, live %v, target %d", s.next, s.live, s.target)
 		}
-		s.live, s.next = true, max(s.next, s.target)
+		s.live = true
+		for beginning := s.next == 0; beginning && s.next < m.kept && m.entries[s.next].Sequence <= e.Sequence; {
+			s.next++
+		}
 	case chatpb.Kind_MESSAGE, chatpb.Kind_ACKNOWLEDGEMENT:
 		// From the beginning of what is kept on, some may be discarded.
 		if s.next == 0 {

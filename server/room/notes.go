@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"time"
 )
 
 // What nodes tell each other of a room beside what the log has. A note is JSON of
@@ -108,8 +107,9 @@ func (n *note) properList() bool {
 	return true
 }
 
-// latest is the last moment that a timestamp can show, in milliseconds.
-var latest = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC).UnixMilli()
+// latest is the last second of the year 9999, after which no timestamp can show a
+// time, in milliseconds since 1970.
+const latest = 253_402_300_799_000
 
 func named(user string) bool { return user != "" && len(user) <= maxUser && valid(user) }
 

@@ -154,17 +154,43 @@ func TestANodeThatDoesNotUseTheRoomAsksTheOthers(t *testing.T) {
 	})
 }
 
-// A node that comes later learns who is there, without being told of each as if
-// it had just come: members are told JOINED once.
+// A node that comes later learns who is there. Its members are told of that once,
+// or knew it already.
 func TestANodeThatComesLaterLearnsWhoIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hubs, _, _, _ := nodes(t, 2)
 		joinLive(t, hubs[0], "ops", "alice")
+		began := time.Now()
 		time.Sleep(time.Hour)
 		bob := joinLive(t, hubs[1], "ops", "bob")
-		within(t, time.Second, func() { bob.want("JOINED alice") })
-		bob.wantNothing(time.Minute)
+		if told := bob.rest(time.Minute); len(told) > 1 || len(told) == 1 && told[0] != "JOINED alice" {
+			t.Errorf("bob was told %v", told)
+		}
+		members, err := hubs[1].Members(t.Context(), "ops")
+		if err != nil || len(members) != 2 || members[0].User != "alice" || !members[0].Since.Equal(began) {
+			t.Errorf("members: %v, %v", members, err)
+		}
 	})
+}
+
+// rest reads what comes for a while of the bubble's time.
+func (s *session) rest(d time.Duration) (told []string) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	for {
+		for _, e := range s.buffered {
+			told = append(told, show(e))
+		}
+		events := make([]room.Event, 8)
+		n, err := s.Next(ctx, events)
+		if s.buffered = events[:n]; errors.Is(err, context.DeadlineExceeded) {
+			return told
+		}
+		if err != nil {
+			s.t.Fatal(err)
+		}
+	}
 }
 
 func TestAKilledNodesUsersAreGone(t *testing.T) {

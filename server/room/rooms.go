@@ -113,14 +113,21 @@ func (r *room) catchUpAppending(ctx context.Context) error {
 	return r.advance(ctx, func() bool { return true })
 }
 
-// advance reads from the log until there is nothing more, and publishes as long
-// as may, called with mu, says so.
+// advance reads from the log up to what is its newest when it begins, and publishes
+// as long as may, called with mu, says so.
 func (r *room) advance(ctx context.Context, may func() bool) error {
 	log := r.hub.config.Log
+	newest, err := log.Newest(ctx, r.key)
+	if err != nil {
+		return err
+	}
 	for attempt := 0; ; {
 		r.mu.Lock()
 		after := r.tail
 		r.mu.Unlock()
+		if newest <= after {
+			return nil
+		}
 		entries, more, err := log.Read(ctx, r.key, after, pageSize)
 		if err != nil {
 			return err
@@ -128,24 +135,14 @@ func (r *room) advance(ctx context.Context, may func() bool) error {
 		if err := r.publishRead(entries, may); err != nil {
 			return err
 		}
-		if more {
+		if more || len(entries) > 0 {
 			continue
 		}
-		// A read may have been answered by a node of the log's that lags.
-		newest, err := log.Newest(ctx, r.key)
-		if err != nil {
+		// It has just been discarded, or a node of the log's answered that lags.
+		if newest, err = log.Newest(ctx, r.key); err != nil {
 			return err
 		}
-		r.mu.Lock()
-		if newest <= r.tail {
-			r.heard = min(r.heard, r.tail) // what was heard of has been discarded
-		}
-		done := newest <= r.tail
-		r.mu.Unlock()
-		if done {
-			return nil
-		}
-		if len(entries) == 0 {
+		if newest > after {
 			if err := pause(ctx, backoff(attempt)); err != nil {
 				return err
 			}

@@ -24,7 +24,7 @@ func (e *doubtError) Unwrap() error { return e.cause }
 // Errors: errRefused, *doubtError; after any other nothing of this attempt is
 // stored, nor will be.
 func (s *stream) send(ctx context.Context, a *appending, attempt int) (uint64, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.answer)
+	ctx, cancel := s.within(ctx, &s.writesUp)
 	defer cancel()
 	last := len(a.messages) - 1
 	for i := range last {

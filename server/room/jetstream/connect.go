@@ -49,8 +49,8 @@ func Connect(ctx context.Context, config ConnectConfig) (*Shared, error) {
 		return nil, err
 	}
 	l := &Shared{reconnected: make(chan struct{}, 1)}
-	options := config.options(l)
 	s := &stream{names: n, answer: answerWithin}
+	options := config.options(s, l)
 	open := func() error {
 		servers := strings.Join(config.URLs, ",")
 		if s.writes, err = nats.Connect(servers, append(options, nats.Name(n.stream+" writes"))...); err != nil {
@@ -103,7 +103,7 @@ func (c *ConnectConfig) names() (names, error) {
 
 // options keep a connection for ever, without anything waiting in it for a server
 // to come back: what can't be sent fails, and its sender decides.
-func (c *ConnectConfig) options(l *Shared) []nats.Option {
+func (c *ConnectConfig) options(s *stream, l *Shared) []nats.Option {
 	log := c.Logger
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -115,10 +115,14 @@ func (c *ConnectConfig) options(l *Shared) []nats.Option {
 		nats.ReconnectBufSize(-1),
 		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
-		nats.DisconnectErrHandler(func(nc *nats.Conn, err error) {
-			if err != nil {
-				log.Warn("the connection to NATS is lost", "error", err)
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err == nil {
+				return // it is closed
 			}
+			log.Warn("a connection to NATS is lost", "error", err)
+			lost := fmt.Errorf("the connection is lost: %w", err)
+			s.writesUp.lost(lost)
+			s.readsUp.lost(lost)
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrSlowConsumer) {

@@ -3,12 +3,14 @@
 package jetstream_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"securechat/server/room"
 	"securechat/server/room/jetstream"
@@ -45,7 +47,10 @@ func TestWritesThatFail(t *testing.T) {
 		for i := range drafts {
 			drafts[i] = said("ops", newest, fmt.Sprint(text, i, large))
 		}
-		first, err := log.Append(t.Context(), drafts)
+		// Long before a slow disk would be given up.
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		defer cancel()
+		first, err := log.Append(ctx, drafts)
 		if err != nil {
 			return err
 		}

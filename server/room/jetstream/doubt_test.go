@@ -37,7 +37,6 @@ func TestAppendInDoubt(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			t.Parallel() // they wait for answers most of the time
 			config := n.config(roomtest.Limits{})
 			other := connect(t, config)
 			defer other.Close()
@@ -60,6 +59,7 @@ func TestAppendInDoubt(t *testing.T) {
 			var appending sync.WaitGroup
 			var first uint64
 			appending.Go(func() { first, err = log.Append(ctx, drafts) })
+			until(t, p.haveLost)
 			newest := one
 			if !test.loseMessages {
 				newest = one + uint64(test.count)

@@ -18,6 +18,7 @@ type proxy struct {
 	conns        []net.Conn
 	deafToClient bool // what clients say is lost
 	deafToServer bool // what the server says is lost
+	lost         int  // bytes
 }
 
 func startProxy(t testing.TB, target string) *proxy {
@@ -68,6 +69,9 @@ func (p *proxy) pass(from, to net.Conn, deaf *bool) {
 		}
 		p.mu.Lock()
 		lost := *deaf
+		if lost {
+			p.lost += n
+		}
 		p.mu.Unlock()
 		if lost {
 			continue
@@ -82,7 +86,14 @@ func (p *proxy) pass(from, to net.Conn, deaf *bool) {
 func (p *proxy) lose(clients, server bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.deafToClient, p.deafToServer = clients, server
+	p.deafToClient, p.deafToServer, p.lost = clients, server, 0
+}
+
+// haveLost says whether something has been lost since lose was called.
+func (p *proxy) haveLost() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lost > 0
 }
 
 // cut ends all connections and lets new ones through whole.

@@ -46,7 +46,7 @@ func (s *stream) read(ctx context.Context, key room.Key, after uint64, limit int
 	if limit = min(limit, pageEntries); limit <= 0 {
 		return nil, false, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.answer)
+	ctx, cancel := s.within(ctx, &s.readsUp)
 	defer cancel()
 	inbox := s.reads.NewInbox()
 	answers, err := s.reads.SubscribeSync(inbox)

@@ -25,6 +25,18 @@ type stream struct {
 	reads  *nats.Conn
 	handle js.Stream // over reads
 	answer time.Duration
+
+	writesUp, readsUp connection
+}
+
+// within bounds the wait for one answer.
+func (s *stream) within(ctx context.Context, over *connection) (context.Context, func()) {
+	ctx, stop := over.while(ctx)
+	ctx, cancel := context.WithTimeout(ctx, s.answer)
+	return ctx, func() {
+		cancel()
+		stop()
+	}
 }
 
 // names are the stream's name and the subjects of rooms.
@@ -84,7 +96,7 @@ const (
 // get asks the stream's leader for one message and returns it, or nil where there
 // is none. The leader has every message that it has acknowledged.
 func (s *stream) get(ctx context.Context, query getQuery) (*gotMessage, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.answer)
+	ctx, cancel := s.within(ctx, &s.readsUp)
 	defer cancel()
 	request, err := json.Marshal(query)
 	if err != nil {
@@ -136,7 +148,7 @@ func (s *stream) newest(ctx context.Context, key room.Key) (uint64, error) {
 
 // span returns the first sequence that is kept and the last that was given.
 func (s *stream) span(ctx context.Context) (first, last uint64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.answer)
+	ctx, cancel := s.within(ctx, &s.readsUp)
 	defer cancel()
 	info, err := s.handle.Info(ctx)
 	if err != nil {

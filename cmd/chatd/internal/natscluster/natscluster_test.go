@@ -12,8 +12,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"crypto/tls"
-	"crypto/x509"
 	"securechat/certs"
 	"securechat/cmd/chatd/internal/natscluster"
 	"securechat/cmd/chatd/internal/sandbox"
