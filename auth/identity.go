@@ -27,7 +27,8 @@ type Identity struct {
 	KeyID   string
 	// IssuedAt is when the token was issued; zero where it does not say.
 	IssuedAt time.Time
-	// Scopes and Rooms are what the token grants. Rooms are globs.
+	// Scopes and Rooms are what the token grants. Rooms are globs, of which
+	// MayOpen knows the meaning.
 	Scopes []string
 	Rooms  []string
 	// Expires is when this authority ends: the earlier of the token's expiry

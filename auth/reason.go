@@ -59,6 +59,11 @@ const (
 	MessageInvalid     Reason = "MESSAGE_INVALID"
 	MessageCompressed  Reason = "MESSAGE_COMPRESSED"
 	KeysUnavailable    Reason = "KEYS_UNAVAILABLE"
+	LogUnavailable     Reason = "LOG_UNAVAILABLE"
+	RoomInvalid        Reason = "ROOM_INVALID"
+	CursorInvalid      Reason = "CURSOR_INVALID"
+	CursorGone         Reason = "CURSOR_GONE"
+	SlowConsumer       Reason = "SLOW_CONSUMER"
 	Draining           Reason = "DRAINING"
 	Internal           Reason = "INTERNAL"
 )
@@ -112,6 +117,11 @@ var rules = map[Reason]rule{
 	MessageCompressed:  {codes.Unimplemented, "compressed messages are not accepted here: send them as they are"},
 	MessageInvalid:     {codes.InvalidArgument, "the message is not a well-formed protobuf message of valid UTF-8 with an id of at most 64 bytes"},
 	KeysUnavailable:    {codes.Unavailable, "the token's keys cannot be had just now: try again"},
+	LogUnavailable:     {codes.Unavailable, "messages cannot be stored or read just now: try again, with the same id"},
+	RoomInvalid:        {codes.InvalidArgument, "name one room: 1 to 63 of a to z, 0 to 9, _ and -, the first a letter or a digit, or @ and a user's name, percent-encoded"},
+	CursorInvalid:      {codes.InvalidArgument, "name one sequence, in decimal, together with a room, and one direction"},
+	CursorGone:         {codes.OutOfRange, "messages after that sequence are no longer kept: begin at the one that the error's metadata has as oldest"},
+	SlowConsumer:       {codes.ResourceExhausted, "you read more slowly than the room is written: come back from the last sequence that you have"},
 	Draining:           {codes.Unavailable, "the server is going down: connect again"},
 	Internal:           {codes.Internal, "the server failed; its log has the cause"},
 }

@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"crypto/x509"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -106,7 +105,7 @@ func common(a, b []string) []string {
 
 // covered says whether one of the globs covers all that glob can match, as far
 // as that is plain: it is the same, or glob is a name and matches, or it is "*"
-// and glob cannot match a slash.
+// and glob is for no pair and cannot match a slash.
 func covered(globs []string, glob string) bool {
 	isName := !strings.ContainsAny(glob, `*?[\`)
 	return slices.ContainsFunc(globs, func(held string) bool {
@@ -114,9 +113,8 @@ func covered(globs []string, glob string) bool {
 		case held == glob:
 			return true
 		case held == "*":
-			return !strings.ContainsAny(glob, `/[\`)
+			return !forPairs(glob) && !strings.ContainsAny(glob, `/[\`)
 		}
-		matches, err := path.Match(held, glob)
-		return isName && matches && err == nil
+		return isName && MatchRoom(held, glob)
 	})
 }

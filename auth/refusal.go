@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -22,6 +23,8 @@ type Refusal struct {
 	// Retry, where it is not zero, is how long to wait before trying again.
 	Retry time.Duration
 	cause error
+	// metadata is that of the ErrorInfo. It is never written to: copies share it.
+	metadata map[string]string
 }
 
 // Refuse returns the refusal for reason. The cause is for the log alone.
@@ -40,6 +43,16 @@ func (r Refusal) After(wait time.Duration) *Refusal {
 	return &r
 }
 
+// With returns a copy of the refusal that has one more value for programs in the
+// metadata of its ErrorInfo. Which keys there are docs/errors.md says.
+func (r Refusal) With(key, value string) *Refusal {
+	metadata := make(map[string]string, len(r.metadata)+1)
+	maps.Copy(metadata, r.metadata)
+	metadata[key] = value
+	r.metadata = metadata
+	return &r
+}
+
 func (r *Refusal) Error() string {
 	if r.cause == nil {
 		return string(r.Reason)
@@ -53,7 +66,7 @@ func (r *Refusal) Unwrap() error { return r.cause }
 func (r *Refusal) GRPCStatus() *status.Status {
 	rule := r.Reason.rule()
 	st := status.New(rule.code, rule.text)
-	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: string(r.Reason), Domain: Domain}}
+	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: string(r.Reason), Domain: Domain, Metadata: r.metadata}}
 	if r.Retry > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(r.Retry)})
 	}

@@ -153,6 +153,16 @@ func Hold(ctx context.Context) (release func()) {
 	return func() {}
 }
 
+// Cut ends the running stream from inside, as Guard.End does from outside: its
+// client gets the refusal at once, also where another goroutine of the handler is
+// stuck in SendMsg or RecvMsg, which return then. Cut says whether the stream had
+// not been cut before. It may be called from any goroutine; with a context that is
+// not a supervised stream's it does nothing.
+func Cut(ctx context.Context, refusal *Refusal) bool {
+	stream, ok := ctx.Value(supervisedKey{}).(*supervisedStream)
+	return ok && stream.end(refusal)
+}
+
 // A HandlerPanic is a handler's panic, passed on to the goroutine on which the
 // interceptors run so that a recovery step there finds it.
 type HandlerPanic struct {

@@ -70,6 +70,7 @@ type Conn struct {
 	lines  *lines
 	keeper *keeper
 	mover  *mover
+	rooms  roomSet
 }
 
 // Dial checks the configuration and returns a connection, without waiting for
@@ -118,14 +119,16 @@ func transport(cfg Config, l *link) []grpc.DialOption {
 	}
 }
 
-// Close ends the connection and all its streams, and waits for what refreshes and
-// moves them: for the token source and Config.Events where they have been called.
+// Close ends the connection and all its streams and rooms, and waits for what
+// refreshes and moves them: for the token source and Config.Events where they have been called.
 func (c *Conn) Close() error {
 	c.keeper.stop()
 	c.mover.stop()
+	c.rooms.close()
 	err := c.lines.close()
 	c.keeper.wait()
 	c.mover.wait()
+	c.rooms.wait()
 	return err
 }
 

@@ -24,6 +24,25 @@
 // time ([Stream.Expires]), or
 // with an [*Error], whose Retryable says whether opening another can help.
 //
+// # Rooms
+//
+//	room, err := conn.Join(ctx, "lobby") // or client.After(cursor), client.FromStart()
+//	...
+//	receipt, err := room.Send(ctx, "Hello, everybody!") // stored for good
+//	for m, err := range room.Messages(ctx) {
+//		...
+//	}
+//
+// A [Room] outlives its streams. Where one ends that another can replace, the Room
+// opens it by itself, first at once or nearly so and then less and less often up to
+// every five seconds, or when the server asks it to, and goes on from where it was:
+// its program receives every message once and in order, and what it has sent and
+// has not had acknowledged goes out again, to be stored once. [Room.Events] tells
+// of that and of who comes and goes.
+//
+// What a program keeps of its place is the sequence of the last message that it
+// has dealt with. With [After] it goes on from there when it runs again.
+//
 // # Streams that outlive their token
 //
 // While a Conn has live streams it keeps their authority fresh by itself. After
@@ -87,12 +106,15 @@
 // The context of Open bounds the opening alone, as that of a net.Dialer does:
 // end a stream with Close. gRPC cannot take back one Send or one Receive, so
 // where their context ends while they are blocked, the stream ends with it. A
-// context that has ended before the call costs the stream nothing.
+// context that has ended before the call costs the stream nothing. A Room's methods
+// can be taken back, and their contexts cost it nothing at all; but a message that
+// has been handed over may be stored all the same, which the error then says.
 //
 // # Traces
 //
 // Where Config.Tracing is set, Open makes the span "connect", and each message a
 // trace of its own: "send" here, "process" at the server, "receive" here again,
 // joined by the message's own traceparent and linked to "connect". The parent of
-// "send" is the span in the context given to Send, where there is one.
+// "send" is the span in the context given to Send, where there is one. On a Stream
+// "send" ends when the message is handed over, in a Room with its acknowledgement.
 package client

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -36,6 +37,9 @@ type Error struct {
 	Text string
 	// RetryAfter is how long the server asks to wait; zero where it does not.
 	RetryAfter time.Duration
+	// Oldest is, of auth.CursorGone, the earliest sequence after which the room
+	// can be read whole; 0 otherwise.
+	Oldest uint64
 
 	final bool // whatever the code says
 	cause error
@@ -75,6 +79,7 @@ func (e *Error) GRPCStatus() *status.Status {
 //	UNAVAILABLE, the connection lost or refused    yes
 //	UNAVAILABLE, the TLS handshake failed          no: the certificates must change
 //	any code with RetryAfter                       yes, after that time
+//	RESOURCE_EXHAUSTED, auth.SlowConsumer          yes
 //	UNAUTHENTICATED, PERMISSION_DENIED             no: obtain what Text says first
 //	DEADLINE_EXCEEDED in opening                   yes
 //	any other code                                 no
@@ -82,7 +87,7 @@ func (e *Error) Retryable() bool {
 	switch {
 	case e.final:
 		return false
-	case e.RetryAfter > 0:
+	case e.RetryAfter > 0 || e.Reason == auth.SlowConsumer:
 		return true
 	default:
 		return e.Code == codes.Unavailable || e.Code == codes.DeadlineExceeded
@@ -96,8 +101,13 @@ func fromStatus(server string, err, failure error) *Error {
 	e := &Error{Server: server, Code: st.Code(), Text: st.Message(), cause: err}
 	e.Reason, _ = auth.ReasonOf(err)
 	for _, detail := range st.Details() {
-		if retry, ok := detail.(*errdetails.RetryInfo); ok {
-			e.RetryAfter = retry.GetRetryDelay().AsDuration()
+		switch detail := detail.(type) {
+		case *errdetails.RetryInfo:
+			e.RetryAfter = detail.GetRetryDelay().AsDuration()
+		case *errdetails.ErrorInfo:
+			if e.Reason == auth.CursorGone && detail.GetDomain() == auth.Domain {
+				e.Oldest, _ = strconv.ParseUint(detail.GetMetadata()["oldest"], 10, 64)
+			}
 		}
 	}
 	if e.Code == codes.Unavailable && e.Reason == "" {

@@ -11,6 +11,7 @@ import (
 	"securechat/certs"
 	"securechat/client"
 	"securechat/server"
+	"securechat/server/room/roomtest"
 )
 
 type exampleServer struct {
@@ -37,9 +38,13 @@ func startExample() (exampleServer, exampleUser) {
 	thumbprint := certs.Thumbprint(alice.Certificate())
 	token := need(signer.Mint(auth.MintClaims{
 		Issuer: "https://issuer.example", Audience: []string{"chat"}, Subject: "alice", Confirmation: &thumbprint,
+		Scopes: []string{"chat:read", "chat:write"}, Rooms: []string{"lobby"},
 	}))
 
-	srv := need(server.New(server.Config{Certificates: own, Tokens: verifier, Log: slog.New(slog.DiscardHandler)}))
+	srv := need(server.New(server.Config{
+		Certificates: own, Tokens: verifier, Log: slog.New(slog.DiscardHandler),
+		Rooms: server.Rooms{Log: roomtest.NewMemory()},
+	}))
 	listener := need(net.Listen("tcp", "127.0.0.1:0"))
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(listener) }()

@@ -52,6 +52,42 @@ func Example() {
 	// Server: Acknowledged: How are you?
 }
 
+func ExampleConn_Join() {
+	server, alice := startExample()
+	defer server.stop()
+	conn, err := client.Dial(client.Config{Server: server.address, Certificates: alice.certificates, Token: alice.token})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	room, err := conn.Join(ctx, "lobby", client.FromStart())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer room.Close()
+
+	for _, text := range []string{"Hello, everybody!", "Anybody here?"} {
+		if _, err := room.Send(ctx, text); err != nil { // stored, once this returns nil
+			log.Fatal(err)
+		}
+	}
+	for m, err := range room.Messages(ctx) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(m.User+":", m.Text)
+		if m.Text == "Anybody here?" {
+			break
+		}
+	}
+	// Output:
+	// alice: Hello, everybody!
+	// alice: Anybody here?
+}
+
 func ExampleError() {
 	server, alice := startExample()
 	defer server.stop()

@@ -28,7 +28,8 @@ type Message struct {
 	Text string
 	// Time is the server's, in UTC to the millisecond; zero where it sent none.
 	Time time.Time
-	// ID is what WithID gave the message that this one acknowledges.
+	// ID is what WithID gave the message, or the message that this one
+	// acknowledges; empty where the server does not pass it on.
 	ID string
 	// Sequence is the position in the room's log; 0 in echo.
 	Sequence uint64
@@ -36,6 +37,9 @@ type Message struct {
 	// TraceID is the trace of this one message, in hexadecimal; empty where
 	// nobody traces it.
 	TraceID string
+	// Own says, in a room, that this side's user is the author, through whichever
+	// stream.
+	Own bool
 }
 
 // Timestamp is Time as the wire has it: RFC 3339 with milliseconds; empty where

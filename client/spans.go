@@ -47,6 +47,15 @@ func endConnect(span trace.Span, refusal *Error) {
 	span.SetStatus(codes.Error, kind)
 }
 
+// traceOf is the trace id of a well-formed traceparent; empty where that is empty.
+func traceOf(traceparent string) string {
+	const start, end = 3, 35
+	if len(traceparent) < end {
+		return ""
+	}
+	return traceparent[start:end]
+}
+
 // canonical is a code as the semantic conventions write it, in capitals.
 func canonical(c grpccodes.Code) string { return rpccode.Code(c).String() }
 

@@ -20,9 +20,6 @@ import (
 // maxID is how long the idempotency key of a message may be, in bytes.
 const maxID = 64
 
-// Where the trace id stands in a traceparent.
-const traceIDStart, traceIDEnd = 3, 35
-
 // A Stream is one conversation with the server. One goroutine may send (Send,
 // CloseSend) while another receives (Receive, Messages); Close, User and Expires
 // may be called from any.
@@ -142,9 +139,14 @@ func (s *Stream) transmit(ctx context.Context) error {
 }
 
 func (s *Stream) checkOutgoing(m *chatpb.ChatMessage) error {
-	switch {
-	case s.sentAll.Load():
+	if s.sentAll.Load() {
 		return errors.New("client: Send after CloseSend: open another stream")
+	}
+	return checkMessage(m)
+}
+
+func checkMessage(m *chatpb.ChatMessage) error {
+	switch {
 	case !utf8.ValidString(m.Message):
 		return errors.New("client: the text is not valid UTF-8: convert it first")
 	case len(m.Id) > maxID || !utf8.ValidString(m.Id):
@@ -194,7 +196,7 @@ func (s *Stream) Receive(ctx context.Context) (Message, error) {
 	}
 	if s.in.Traceparent != "" {
 		if parent, ok := chatpb.ParseTraceparent(s.in.Traceparent); ok {
-			m.TraceID = s.in.Traceparent[traceIDStart:traceIDEnd]
+			m.TraceID = traceOf(s.in.Traceparent)
 			if spans := s.receiver.spans; spans != nil {
 				spans.received(parent)
 			}

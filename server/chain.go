@@ -15,9 +15,11 @@ func (s *Server) chain() []auth.Interceptor {
 		uncompressed(),         // a compressed message is refused: it may be a bomb
 		s.guard.Authenticate(), // certificate + token: who calls
 		s.name(),               // the log and the connect span learn the user
-		s.guard.Authorise(),    // by method, then by room; what is not listed is refused
+		s.guard.Authorise(),    // by method, and streams by room; what is not listed is refused
+		s.requested(),          // other calls by the room that their request names
 		s.limits(),             // streams and connections an identity
 		s.guard.Supervise(),    // the stream ends when its authority ends
+		s.enter(),              // a stream that names a room joins it, or is refused
 		s.admit(),              // response headers; the connect span ends
 		auth.Stamp(setUser),    // user is the verified identity, whatever the client wrote
 		s.process(),            // a span for each message
@@ -27,7 +29,10 @@ func (s *Server) chain() []auth.Interceptor {
 // rules lists every method that the server has.
 func (s *Server) rules() auth.Policy {
 	return auth.Policy{
-		chatpb.Chat_ChatStream_FullMethodName: auth.Rule{}.And(s.namedRoom),
+		chatpb.Chat_ChatStream_FullMethodName: auth.Rule{}.And(s.mayChat),
+		chatpb.Chat_History_FullMethodName:    auth.Scopes(scopeRead),
+		chatpb.Chat_Rooms_FullMethodName:      auth.Scopes(scopeRead),
+		chatpb.Chat_Members_FullMethodName:    auth.Scopes(scopeRead),
 		auth.RefreshMethod:                    auth.Rule{},
 		// A prober has a certificate and no token.
 		"/grpc.health.v1.Health/Check": auth.CertificateOnly(),

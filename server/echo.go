@@ -12,17 +12,25 @@ import (
 // maxID is how long a message's idempotency key may be, in bytes.
 const maxID = 64
 
+// chat is the service: the echo for streams that name no room, and rooms.
 type chat struct {
 	chatpb.UnimplementedChatServer
-	now func() time.Time
+	server *Server
 }
 
-// ChatStream acknowledges each message in order. One message and one
-// acknowledgement serve the whole stream: SendMsg has encoded before it returns.
 func (c chat) ChatStream(stream chatpb.Chat_ChatStreamServer) error {
+	if member, inRoom := memberFrom(stream.Context()); inRoom {
+		return c.server.converse(stream, member)
+	}
+	return c.echo(stream)
+}
+
+// echo acknowledges each message in order. One message and one
+// acknowledgement serve the whole stream: SendMsg has encoded before it returns.
+func (c chat) echo(stream chatpb.Chat_ChatStreamServer) error {
 	var message chatpb.ChatMessage
 	ack := chatpb.ChatMessage{User: chatpb.ServerUser, Kind: chatpb.Kind_ACKNOWLEDGEMENT}
-	clock := timestamps{now: c.now}
+	clock := timestamps{now: c.server.config.Now}
 	for {
 		if err := stream.RecvMsg(&message); err != nil {
 			if errors.Is(err, io.EOF) {

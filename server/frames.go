@@ -94,7 +94,8 @@ func transportRefusal(err error) error {
 	}
 }
 
-// codec is grpc-go's codec for protobuf, but that decoding does not fail: for a
+// codec is grpc-go's codec for protobuf, but that it passes on what is encoded
+// already and that decoding does not fail: for a
 // frame what is wrong stands in the frame, for the request of a unary call in
 // refused, by the request.
 type codec struct {
@@ -105,6 +106,18 @@ type codec struct {
 
 func newCodec(limit int) *codec {
 	return &codec{CodecV2: encoding.GetCodecV2(proto.Name), limit: limit}
+}
+
+// encoded is a message that has been encoded once, for all who get it.
+type encoded struct{ wire []byte }
+
+// Marshal hands on what is encoded already, without a copy: the transport reads it
+// when flow control lets it, and nobody writes to it.
+func (c *codec) Marshal(v any) (mem.BufferSlice, error) {
+	if message, ok := v.(*encoded); ok {
+		return mem.BufferSlice{mem.SliceBuffer(message.wire)}, nil
+	}
+	return c.CodecV2.Marshal(v)
 }
 
 func (c *codec) Unmarshal(data mem.BufferSlice, v any) error {

@@ -105,17 +105,21 @@ func (t *tally) release(name string) {
 	}
 }
 
-// limits is the step that bounds how many streams one caller has. Callers with a
-// token and those without do not count together: a certificate alone must not
-// take a user's places.
+// accountOf is what a caller's use counts under. Callers with a token and those
+// without do not count together: a certificate alone must not take a user's places.
+func accountOf(id auth.Identity) string {
+	if id.Issuer == "" {
+		return id.Certificate.Value
+	}
+	return id.Issuer + "\x00" + id.User
+}
+
+// limits is the step that bounds how many streams one caller has.
 func (s *Server) limits() auth.Interceptor {
 	return auth.Interceptor{
 		Stream: func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 			id, _ := auth.FromContext(stream.Context())
-			name := id.Certificate.Value
-			if id.Issuer != "" {
-				name = id.Issuer + "\x00" + id.User
-			}
+			name := accountOf(id)
 			if !s.streams.take(name) {
 				return auth.Refusef(auth.TooManyStreams, "%q has %d streams open", id.User, s.streams.limit).After(time.Second)
 			}

@@ -7,7 +7,6 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/metric/noop"
 
 	"securechat/auth"
 	"securechat/certs"
@@ -25,11 +24,7 @@ type metrics struct {
 	acknowledged atomic.Int64
 }
 
-func newMetrics(provider metric.MeterProvider, source certs.Source, now func() time.Time) (*metrics, error) {
-	if provider == nil {
-		provider = noop.NewMeterProvider()
-	}
-	meter := provider.Meter("securechat/server")
+func newMetrics(meter metric.Meter, source certs.Source, now func() time.Time) (*metrics, error) {
 	m := &metrics{}
 	instruments := []func() error{
 		func() (err error) {

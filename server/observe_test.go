@@ -234,6 +234,10 @@ func collect(t *testing.T, reader sdkmetric.Reader) map[string]float64 {
 				for _, p := range data.DataPoints {
 					points[name(m.Name, p.Attributes)] = float64(p.Count)
 				}
+			case metricdata.Histogram[int64]:
+				for _, p := range data.DataPoints {
+					points[name(m.Name, p.Attributes)] = float64(p.Count)
+				}
 			}
 		}
 	}

@@ -2,26 +2,21 @@ package server
 
 import (
 	"context"
-	"strings"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	"securechat/auth"
 	chatpb "securechat/proto/chat"
 )
 
-// process gives each message of a chat stream a span of its own, from its
-// receipt to the acknowledgement handed to the transport, and counts both. The
-// span's parent is the message's own traceparent; without one it is the root of
-// a trace.
+// process gives each message of an echo stream a span of its own, from its receipt
+// to the acknowledgement handed to the transport, and counts both. In a room
+// several messages are under way at a time, and a conversation does the same.
 func (s *Server) process() auth.Interceptor {
 	return auth.Interceptor{
 		Stream: func(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-			if info.FullMethod != chatpb.Chat_ChatStream_FullMethodName {
+			if _, inRoom := memberFrom(stream.Context()); inRoom || info.FullMethod != chatpb.Chat_ChatStream_FullMethodName {
 				return handler(srv, stream)
 			}
 			processed := &processedStream{
@@ -29,34 +24,13 @@ func (s *Server) process() auth.Interceptor {
 				ctx:          stream.Context(),
 				metrics:      s.metrics,
 				now:          s.config.Now,
-			}
-			if s.config.Tracing != nil {
-				processed.tracer = s.tracer
-				processed.attributes, processed.connect = processAttributes(stream.Context())
+				spans:        s.messageSpans(stream.Context()),
 			}
 			defer processed.end()
 			return handler(srv, processed)
 		},
 	}
 }
-
-// processAttributes returns what is the same in every message's span on one
-// stream: the attributes, and the link to the stream's own span, which has the
-// rest. Each attribute more costs a message as much as its decoding.
-func processAttributes(ctx context.Context) ([]attribute.KeyValue, trace.Link) {
-	id, _ := auth.FromContext(ctx)
-	method := strings.TrimPrefix(chatpb.Chat_ChatStream_FullMethodName, "/")
-	attributes := []attribute.KeyValue{semconv.RPCMethod(method), semconv.EnduserID(id.User)}
-	var link trace.Link
-	if c := callFrom(ctx); c != nil && c.connect != nil {
-		link.SpanContext = c.connect.SpanContext()
-	}
-	return attributes, link
-}
-
-// processKind is the one option of a message's span, as the slice that Start
-// takes: making it for each message would cost more than the span's decision.
-var processKind = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer)}
 
 // measured is how many messages there are to one whose latency is measured:
 // reading the clock twice and recording cost as much as the decoding.
@@ -66,18 +40,15 @@ const measured = 16
 // the next, on one goroutine.
 type processedStream struct {
 	grpc.ServerStream
-	ctx        context.Context
-	metrics    *metrics
-	now        func() time.Time
-	tracer     trace.Tracer // nil: no spans
-	attributes []attribute.KeyValue
-	connect    trace.Link
+	ctx     context.Context
+	metrics *metrics
+	now     func() time.Time
+	spans   messageSpans
 
 	count       uint64    // messages received
 	received    time.Time // when the message in work was received; zero: not measured
 	working     bool      // a message has been received and not acknowledged
-	span        trace.Span
-	traceparent string // what the acknowledgement carries
+	messageSpan           // of the message in work
 }
 
 func (p *processedStream) RecvMsg(m any) error {
@@ -92,41 +63,9 @@ func (p *processedStream) RecvMsg(m any) error {
 	}
 	p.count++
 	if message, ok := m.(*chatpb.ChatMessage); ok {
-		p.begin(message.Traceparent)
+		p.messageSpan = p.spans.begin(message.Traceparent)
 	}
 	return nil
-}
-
-// begin starts the span of a message that came with traceparent. The
-// acknowledgement carries the span on, or, where there is none to see, what the
-// client had sent.
-func (p *processedStream) begin(traceparent string) {
-	p.traceparent = ""
-	parent, ok := trace.SpanContext{}, false
-	if traceparent != "" {
-		if parent, ok = chatpb.ParseTraceparent(traceparent); ok {
-			p.traceparent = traceparent
-			if len(traceparent) != chatpb.TraceparentLength { // of a later version, whose length nothing bounds
-				p.traceparent = chatpb.FormatTraceparent(parent)
-			}
-		}
-	}
-	if p.tracer == nil {
-		return
-	}
-	ctx := context.Background()
-	if ok {
-		ctx = trace.ContextWithRemoteSpanContext(ctx, parent)
-	}
-	// What only a recording span needs is given to it afterwards: most spans of
-	// a sampled service do not record.
-	_, span := p.tracer.Start(ctx, "process", processKind...)
-	if span.IsRecording() {
-		span.SetAttributes(p.attributes...)
-		span.AddLink(p.connect)
-		p.span = span
-		p.traceparent = chatpb.FormatTraceparent(span.SpanContext())
-	}
 }
 
 func (p *processedStream) SendMsg(m any) error {
@@ -147,11 +86,4 @@ func (p *processedStream) SendMsg(m any) error {
 	}
 	p.end()
 	return nil
-}
-
-func (p *processedStream) end() {
-	if p.span != nil {
-		p.span.End()
-		p.span = nil
-	}
 }

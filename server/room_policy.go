@@ -3,6 +3,7 @@ package server
 import (
 	"log/slog"
 	"path"
+	"strings"
 )
 
 // A RoomPolicy says who may open which room, on top of what their tokens allow:
@@ -76,10 +77,12 @@ func (s roomSet) has(room string) bool {
 	return false
 }
 
-// matches says whether a room's name matches a glob, as path.Match has it.
+// matches says whether a room's name matches a glob, as path.Match has it, but that
+// a slash, which a user's name may have, is a character like any other.
 // ParseRoomPolicy has seen that the glob is well-formed.
 func matches(glob, room string) bool {
-	matched, err := path.Match(glob, room)
+	const slash, noName = "/", "\x00"
+	matched, err := path.Match(strings.ReplaceAll(glob, slash, noName), strings.ReplaceAll(room, slash, noName))
 	return matched && err == nil
 }
 

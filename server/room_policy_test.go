@@ -93,6 +93,7 @@ expel bob @alice
 		{"mallory", "lobby", false, "he is expelled from everywhere"},
 		{"mallory", "quiet", false, "even where everybody may be"},
 		{"mallory", "@alice", false, "and from pairs"},
+		{"mallory", "@night/shift", false, "whatever the other is called"},
 		{"alice", "team-a", false, "she is expelled, and not on the line either"},
 		{"alice", "attic", false, "she is expelled from a room that is open to all"},
 		{"bob", "@alice", false, "he is expelled from the pair"},

@@ -2,45 +2,155 @@ package server
 
 import (
 	"context"
-
-	"google.golang.org/grpc/metadata"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync/atomic"
+	"time"
 
 	"securechat/auth"
-	chatpb "securechat/proto/chat"
+	"securechat/server/room"
 )
 
-// SetRoomPolicy puts another room policy in force, for new streams and live ones:
-// those whose room their user may not open any more end within a second, with
-// EXPELLED. nil forbids nothing.
-func (s *Server) SetRoomPolicy(policy *RoomPolicy) {
-	s.rooms.Store(policy)
-	s.guard.SetPolicy(s.policy) // has live streams held against it
+// Rooms says where a server keeps its rooms. The zero value keeps none: then every
+// room is refused.
+type Rooms struct {
+	// Log keeps the messages. The server does not close it: its owner does, once
+	// Shutdown has returned. Nil: there are no rooms.
+	Log room.Log
+	// Cluster is how servers that share the log find each other. Nil: this server
+	// is the log's only writer.
+	Cluster room.Cluster
+	// Queue and QueueBytes bound how far a member that reads slowly may be behind
+	// its room, in events and in bytes, without having to catch up from the log.
+	// Default 1,024 and 1 MiB.
+	Queue, QueueBytes int
+	// Lag is how long a member may be further behind than that before it is cut
+	// with SLOW_CONSUMER. Default 5 s.
+	Lag time.Duration
+	// MessagesPerSecond is how many messages one user may send to rooms, on all
+	// streams together; what comes faster is read later. 0 sets no bound.
+	MessagesPerSecond int
 }
 
-// namedRoom is the condition of a stream. One that names no room is an echo.
-func (s *Server) namedRoom(ctx context.Context, id auth.Identity) error {
-	switch rooms := metadata.ValueFromIncomingContext(ctx, chatpb.MetadataRoom); len(rooms) {
-	case 0:
-		return nil
-	case 1:
-		return s.roomAllowed(ctx, id, rooms[0])
+// rooms are what a server with a log has beside the echo.
+type rooms struct {
+	hub   *room.Hub
+	log   room.Log
+	now   func() time.Time
+	pacer *pacer
+	// failed is when the log last could not store, in Unix nanoseconds; 0: it can.
+	failed atomic.Int64
+	// reading has a place for each call that reads many entries at a time, which
+	// bounds the memory that they take together.
+	reading chan struct{}
+}
+
+const (
+	// readers is how many calls may read pages of history, or list rooms, at once.
+	readers = 32
+	// logRetry is when to come back to a log that is not available.
+	logRetry = time.Second
+	// doubtful is how long a failure to store counts that nothing has followed.
+	doubtful = 5 * time.Second
+	// probing is how long the log may take to say that it is there.
+	probing = 2 * time.Second
+	// closing is how long the hub may take to end, once no stream is left.
+	closing = 5 * time.Second
+)
+
+// newRooms returns nil where there is no log.
+func (s *Server) newRooms() (*rooms, error) {
+	config := s.config.Rooms
+	if config.Log == nil {
+		return nil, nil
+	}
+	meter := s.meter()
+	metrics, err := newRoomMetrics(meter)
+	if err != nil {
+		return nil, err
+	}
+	r := &rooms{
+		log: config.Log, now: s.config.Now, reading: make(chan struct{}, readers),
+		pacer: newPacer(config.MessagesPerSecond, s.config.Now),
+	}
+	hub := room.Config{
+		Log: config.Log, Cluster: config.Cluster, Queue: config.Queue, QueueBytes: config.QueueBytes, Lag: config.Lag,
+		Logger: s.config.Log, Now: s.config.Now,
+		Appended: func(entries int, took time.Duration, err error) {
+			metrics.appended(entries, took, err)
+			r.appended(err)
+		},
+	}
+	if s.config.Tracing != nil {
+		hub.Tracer = s.tracer
+	}
+	r.hub = room.New(hub)
+	if err := observeHub(meter, r.hub); err != nil {
+		r.close(s.config.Log)
+		return nil, err
+	}
+	return r, nil
+}
+
+// close ends the hub. Every stream has ended by then.
+func (r *rooms) close(log *slog.Logger) {
+	if r == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closing)
+	defer cancel()
+	if err := r.hub.Close(ctx); err != nil {
+		log.Error("the rooms did not end in good order", slog.Any("error", err))
+	}
+}
+
+// appended notes whether the log can store.
+func (r *rooms) appended(err error) {
+	switch {
+	case err == nil:
+		r.failed.Store(0)
+	case errors.Is(err, room.ErrUnavailable):
+		r.failed.Store(r.now().UnixNano())
+	}
+}
+
+// available says why the rooms cannot be used, nil where they can: the log can be
+// read, and has not refused to store just now. That it has done so is forgotten
+// after a while, because a server that is not ready is sent nothing by which to
+// find out that it is again.
+func (r *rooms) available(ctx context.Context) error {
+	if failed := r.failed.Load(); failed != 0 && r.now().Sub(time.Unix(0, failed)) < doubtful {
+		return fmt.Errorf("storing has failed: %w", room.ErrUnavailable)
+	}
+	ctx, cancel := context.WithTimeout(ctx, probing)
+	defer cancel()
+	_, _, err := r.log.Span(ctx)
+	return err
+}
+
+// read waits for a place among the calls that read many entries.
+func (r *rooms) read(ctx context.Context) (done func(), err error) {
+	select {
+	case r.reading <- struct{}{}:
+		return func() { <-r.reading }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// roomRefusal is what a caller is told of an error of the hub's.
+func roomRefusal(err error) error {
+	var gone *room.GoneError
+	switch {
+	case errors.As(err, &gone):
+		return auth.Refuse(auth.CursorGone, err).With("oldest", strconv.FormatUint(gone.Oldest, 10))
+	case errors.Is(err, room.ErrUnavailable):
+		return auth.Refuse(auth.LogUnavailable, err).After(logRetry)
+	case errors.Is(err, room.ErrClosed):
+		return auth.Refuse(auth.Draining, err).After(logRetry)
 	default:
-		return auth.Refusef(auth.RoomDenied, "the stream names %d rooms", len(rooms))
+		return err
 	}
-}
-
-// roomAllowed says why the caller may not open the room, or not be in it any more:
-// it is asked when a stream begins, and for the live ones again when anything has
-// changed that it may rest on. A room that is closed and one that is absent look
-// alike to the caller.
-func (s *Server) roomAllowed(ctx context.Context, id auth.Identity, room string) error {
-	if !s.rooms.Load().Allows(id.User, room) {
-		return auth.Refusef(auth.RoomDenied, "the room policy does not let %q into %.100q", id.User, room)
-	}
-	return s.openRoom(ctx, id, room)
-}
-
-// noRooms is openRoom of a server that has none.
-func noRooms(context.Context, auth.Identity, string) error {
-	return auth.Refusef(auth.RoomDenied, "the stream names a room and the server has none")
 }

@@ -1,5 +1,5 @@
 // Package server assembles the chat service: the chain of interceptors, listed
-// once in chain.go, the echo, health, and the limits.
+// once in chain.go, the echo, rooms, health, and the limits.
 //
 //	source, err := certs.Files(certs.Paths{Certificate: "server.crt", Key: "server.key", Roots: "clients.crt"})
 //	...
@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/metric"
+	metricnoop "go.opentelemetry.io/otel/metric/noop"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 	"golang.org/x/net/netutil"
@@ -50,6 +51,9 @@ type Config struct {
 	// MaxSession is how long a stream may live however often its token is
 	// refreshed; 0 sets no bound.
 	MaxSession time.Duration
+	// Rooms is where rooms are kept. Optional: without a log every room is refused.
+	// A server with rooms must be shut down, whether or not it has served.
+	Rooms Rooms
 	// Limits bound what callers can take.
 	Limits Limits
 	// Log has a line for each admission, refusal and end; by default
@@ -76,11 +80,10 @@ type Server struct {
 	quiet   *quiet
 	gate    *gate
 	codec   *codec
+	rooms   *rooms          // nil: there are none
 	unary   map[string]bool // the methods that are not streams
-	rooms   atomic.Pointer[RoomPolicy]
-	// openRoom is what a room asks of its caller beside the room policy: that
-	// the token allows it, and that there is such a room.
-	openRoom func(ctx context.Context, id auth.Identity, room string) error
+	// roomPolicy says who may be in which room; nil forbids nothing.
+	roomPolicy atomic.Pointer[RoomPolicy]
 }
 
 // New assembles a server. It refuses a configuration that would leave a method
@@ -100,17 +103,25 @@ func assemble(config Config, service chatpb.ChatServer) (*Server, error) {
 		config.Log = slog.Default()
 	}
 	config.Limits = config.Limits.withDefaults()
-	s := &Server{config: config, openRoom: noRooms, health: health.NewServer(), streams: newTally(config.Limits.StreamsPerIdentity),
+	s := &Server{config: config, health: health.NewServer(), streams: newTally(config.Limits.StreamsPerIdentity),
 		quiet: newQuiet(config.Now), codec: newCodec(config.Limits.MessageBytes), unary: make(map[string]bool)}
-	s.policy = s.rules()
 	s.tracer = noop.NewTracerProvider().Tracer("")
 	if config.Tracing != nil {
 		s.tracer = config.Tracing.Tracer("securechat/server")
 	}
+	s.policy = s.rules()
 	var err error
-	if s.metrics, err = newMetrics(config.Metrics, config.Certificates, config.Now); err != nil {
+	if s.metrics, err = newMetrics(s.meter(), config.Certificates, config.Now); err != nil {
 		return nil, err
 	}
+	if s.rooms, err = s.newRooms(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.rooms.close(config.Log)
+		}
+	}()
 	s.guard, err = auth.New(auth.Config{
 		Certificates: config.Certificates,
 		Tokens:       config.Tokens,
@@ -128,7 +139,7 @@ func assemble(config Config, service chatpb.ChatServer) (*Server, error) {
 	s.gate = newGate(s)
 	s.grpc = grpc.NewServer(append(s.transport(), auth.Chain(s.chain()...)...)...)
 	if service == nil {
-		service = chat{now: config.Now}
+		service = chat{server: s}
 	}
 	services := auth.Registrar(s.grpc)
 	chatpb.RegisterChatServer(services, service)
@@ -140,10 +151,17 @@ func assemble(config Config, service chatpb.ChatServer) (*Server, error) {
 			s.unary["/"+name+"/"+method.Name] = !method.IsClientStream && !method.IsServerStream
 		}
 	}
-	if err := s.guard.Covers(s.grpc); err != nil {
+	if err = s.guard.Covers(s.grpc); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+func (s *Server) meter() metric.Meter {
+	if s.config.Metrics == nil {
+		return metricnoop.NewMeterProvider().Meter("")
+	}
+	return s.config.Metrics.Meter("securechat/server")
 }
 
 // transport is everything below the calls. Windows are fixed because grpc-go's
@@ -199,7 +217,7 @@ func (s *Server) End(id string) bool { return s.guard.End(id) }
 // Shutdown tells probers that the server is going, refuses new streams, and ends
 // those that are open, as auth.Guard.Drain does, spread over half of the time
 // that ctx gives. What is left when ctx ends is cut off. It returns when no
-// handler runs any more.
+// handler runs any more and the rooms have been closed.
 func (s *Server) Shutdown(ctx context.Context) {
 	s.health.Shutdown()
 	s.drain(ctx)
@@ -215,6 +233,16 @@ func (s *Server) Shutdown(ctx context.Context) {
 		<-drained
 	}
 	s.guard.Wait()
+	s.rooms.close(s.config.Log)
+}
+
+// Available says why the server cannot do what it is there for, such as that the
+// log of its rooms is not available; nil where it can.
+func (s *Server) Available(ctx context.Context) error {
+	if s.rooms == nil {
+		return nil
+	}
+	return s.rooms.available(ctx)
 }
 
 // drain leaves a quarter of the time that there is for the ends to reach their

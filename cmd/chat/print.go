@@ -9,7 +9,6 @@ import (
 	"golang.org/x/term"
 
 	"securechat/client"
-	"securechat/cmd/internal/cli"
 )
 
 // acknowledgement is what --json prints of one. Its names are stable.
@@ -19,6 +18,9 @@ type acknowledgement struct {
 	Timestamp string `json:"timestamp"`
 	ID        string `json:"id"`
 	TraceID   string `json:"trace_id"`
+	// Of a room alone.
+	Room     string `json:"room,omitempty"`
+	Sequence uint64 `json:"sequence,omitempty"`
 }
 
 // printer returns what shows messages on w: as they are in a pipe, and on a
@@ -30,10 +32,7 @@ func printer(w io.Writer, asJSON bool) func(client.Message) error {
 			return encode(acknowledgement{User: m.User, Message: m.Text, Timestamp: m.Timestamp(), ID: m.ID, TraceID: m.TraceID})
 		}
 	}
-	shown := func(text string) string { return text }
-	if isTerminal(w) {
-		shown = cli.Printable
-	}
+	shown := shownOn(w)
 	return func(m client.Message) error {
 		_, err := fmt.Fprintln(w, shown(m.Text))
 		return err
@@ -47,7 +46,8 @@ func encoder(w io.Writer) func(any) error {
 	return e.Encode
 }
 
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
+// isTerminal says whether a stream of the program's is one.
+func isTerminal(stream any) bool {
+	file, ok := stream.(*os.File)
 	return ok && term.IsTerminal(int(file.Fd()))
 }

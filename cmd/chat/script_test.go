@@ -21,10 +21,12 @@ import (
 	"securechat/auth"
 	"securechat/auth/authtest"
 	"securechat/certs"
+	"securechat/client/clienttest"
 	"securechat/cmd/internal/contexts"
 	"securechat/cmd/internal/telemetry/telemetrytest"
 	chatpb "securechat/proto/chat"
 	"securechat/server"
+	"securechat/server/room/roomtest"
 )
 
 // leakFree is the tests with goleak after them. The commands that scripts run are
@@ -52,6 +54,7 @@ type world struct {
 	stuck  string // admits, and acknowledges nothing
 	curt   string // acknowledges one message, and ends the stream in good order
 	denies string
+	silent string // keeps rooms, and stores nothing
 	down   string // nobody is there
 	sink   *telemetrytest.Sink
 }
@@ -84,6 +87,14 @@ func newWorld(t *testing.T) *world {
 	w.denies = w.startOdd(func(chatpb.Chat_ChatStreamServer) error {
 		return status.Error(codes.PermissionDenied, "not you")
 	})
+	quiet := clienttest.New(t, w.realm)
+	quiet.Fault(func(m clienttest.Moment) error {
+		if m == clienttest.Received {
+			return status.Error(codes.Unavailable, "a fault of the test's")
+		}
+		return nil
+	})
+	w.silent = quiet.Address()
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	must(t, closed.Close())
@@ -93,7 +104,10 @@ func newWorld(t *testing.T) *world {
 
 func startServer(t *testing.T, realm *authtest.Realm) string {
 	t.Helper()
-	srv, err := server.New(server.Config{Certificates: realm.Server(), Tokens: realm.Verifier(), Log: slog.New(slog.DiscardHandler)})
+	srv, err := server.New(server.Config{
+		Certificates: realm.Server(), Tokens: realm.Verifier(), Log: slog.New(slog.DiscardHandler),
+		Rooms: server.Rooms{Log: roomtest.NewMemory()},
+	})
 	must(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -147,7 +161,7 @@ func (w *world) furnish(t *testing.T, env *testscript.Env) {
 	mint := func(name string, change func(*auth.MintClaims)) {
 		claims := auth.MintClaims{
 			Issuer: authtest.Issuer, Audience: []string{authtest.Audience}, Subject: "alice", ID: "token-1",
-			Scopes: []string{"chat:read", "chat:write"}, Rooms: []string{"*"},
+			Scopes: []string{"chat:read", "chat:write"}, Rooms: []string{"ops", "many", "odd", "who", "typed", "@bob"},
 			Expires: time.Now().Add(90 * time.Minute), Confirmation: &thumbprint,
 		}
 		change(&claims)
@@ -170,6 +184,7 @@ func (w *world) furnish(t *testing.T, env *testscript.Env) {
 	env.Setenv("STUCK", w.stuck)
 	env.Setenv("CURT", w.curt)
 	env.Setenv("DENIES", w.denies)
+	env.Setenv("SILENT", w.silent)
 	env.Setenv("DOWN", w.down)
 	env.Setenv("SINK", w.sink.URL())
 

@@ -4,12 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"securechat/client"
 	"securechat/cmd/internal/cli"
@@ -18,48 +16,81 @@ import (
 const defaultTimeout = 10 * time.Second
 
 func sendCommand(where *settings) *cobra.Command {
-	var asJSON bool
-	var timeout time.Duration
+	v := &visit{where: where}
+	var room string
 	c := &cobra.Command{
-		Use:   "send [TEXT]",
+		Use:   "send [ROOM] [TEXT]",
 		Short: "Send a message, or each line of stdin",
 		Long: "Send TEXT, or without it each line of stdin, and print each acknowledgement. " +
-			"It succeeds only when all are acknowledged; with code 7 when one is not in time. " +
-			"The token file is read again when most of the token's life has passed, so that sending may outlast a token that is replaced. " +
-			"Where the certificate is replaced, with a token for it, sending goes on over a new connection.",
-		Example: "chat send 'Hello, server!'\nprintf 'Hello, server!\\nHow are you?\\n' | chat send",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 1 {
-				return fmt.Errorf("send takes one text and got %d: put it in quotes", len(args))
+			"Two arguments are a room and a text; with --room the one argument, or stdin, is for that room. Without a room the server answers and nobody else sees it. " +
+			"It succeeds only when all are acknowledged; with code 7 when one is not in time. What is said in a room is acknowledged once it is stored for good. " +
+			"The token file is read again when most of the token's life has passed, so that sending may outlast a token that is replaced.",
+		Example: "chat send 'Hello, server!'\nprintf 'Hello, server!\\nHow are you?\\n' | chat send\nchat send lobby 'Hello, everybody!'\nprintf 'Hello!\\nHow are you?\\n' | chat send --room @bob",
+		Args: func(c *cobra.Command, args []string) error {
+			if c.Flags().Changed("room") && room == "" {
+				return checkRoom(room)
 			}
-			return nil
+			_, _, err := addressed(room, args)
+			return err
 		},
 	}
-	c.Flags().BoolVar(&asJSON, "json", false, "print each acknowledgement as a JSON object on a line")
-	c.Flags().DurationVar(&timeout, "timeout", defaultTimeout, "longest wait for the connection, and for each acknowledgement")
+	c.Flags().StringVar(&room, "room", "", "room to send to; @USER is the room of you and that user")
+	c.Flags().BoolVar(&v.asJSON, "json", false, "print each acknowledgement as a JSON object on a line")
+	c.Flags().DurationVar(&v.timeout, "timeout", defaultTimeout, "longest wait for the connection, and for each acknowledgement")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if timeout <= 0 {
-			return cli.Exit(cli.Usage, fmt.Errorf("--timeout is %v and must be more than 0", timeout))
+		if err := checkTimeout(v.timeout); err != nil {
+			return err
 		}
-		if len(args) > 0 {
-			return send(c, where, &oneText{text: args[0]}, timeout, asJSON)
+		room, text, err := addressed(room, args)
+		if err != nil {
+			return cli.Exit(cli.Usage, err)
 		}
-		lines, release := stdin(c.InOrStdin())
-		defer release()
-		return send(c, where, lines, timeout, asJSON)
+		var source texts
+		if text != nil {
+			source = &oneText{text: *text}
+		} else {
+			lines, release := stdin(c.InOrStdin())
+			defer release()
+			source = lines
+		}
+		if room == "" {
+			return send(c, where, source, v.timeout, v.asJSON)
+		}
+		return sendToRoom(c, v, room, source)
 	}
 	return c
 }
 
+// addressed says what is to be sent where: to no room where that is empty, and
+// what stdin has where text is nil.
+func addressed(flag string, args []string) (room string, text *string, err error) {
+	room = flag
+	if room == "" && len(args) == 2 {
+		room, args = args[0], args[1:]
+		if err := checkRoom(room); err != nil {
+			return "", nil, fmt.Errorf("%w; a text of several words goes in quotes", err)
+		}
+	}
+	if len(args) > 1 {
+		return "", nil, errors.New("send takes a room and a text and got more: put the text in quotes")
+	}
+	if len(args) == 1 {
+		text = &args[0]
+	}
+	if room != "" {
+		err = checkRoom(room)
+	}
+	return room, text, err
+}
+
 // talk is chat alone: it sends what is typed, line by line.
-func talk(c *cobra.Command, where *settings) error {
-	file, ok := c.InOrStdin().(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
+func talk(c *cobra.Command, where *settings, asJSON bool) error {
+	if !isTerminal(c.InOrStdin()) {
 		return cli.Exit(cli.Usage, errors.New(`chat alone needs a terminal: use "chat send" to send a text or the lines of a pipe`))
 	}
-	lines, release := stdin(file)
+	lines, release := stdin(c.InOrStdin())
 	defer release()
-	return send(c, where, &typed{lines: lines, notices: c.ErrOrStderr()}, defaultTimeout, false)
+	return send(c, where, &typed{lines: lines, notices: c.ErrOrStderr()}, defaultTimeout, asJSON)
 }
 
 func send(c *cobra.Command, where *settings, source texts, timeout time.Duration, asJSON bool) error {

@@ -25,6 +25,7 @@ const devGrace = 2 * time.Second
 // devRequest is what `dev` is told.
 type devRequest struct {
 	listen, adminListen, state string
+	nodes                      int
 	stdout, stderr             io.Writer
 }
 
@@ -50,6 +51,7 @@ alice and bob to those of the program chat.`,
 	flags := c.Flags()
 	flags.StringVar(&request.listen, "listen", "127.0.0.1:50051", "where to serve, on loopback")
 	flags.StringVar(&request.adminListen, "admin-listen", "127.0.0.1:9464", `where to serve health, metrics and profiles, on loopback; "off" for nowhere`)
+	flags.IntVar(&request.nodes, "nodes", 1, "how many servers share the rooms: with 3 or 5, each is beside a NATS server of one cluster, on loopback as well")
 	flags.StringVar(&request.state, "state", "", "folder for its files (default $XDG_STATE_HOME/securechat/dev)")
 	return c
 }
@@ -72,6 +74,9 @@ func (r *devRequest) check() error {
 			return usage("%s: %s is not loopback, and chatd dev serves this machine alone: use 127.0.0.1, or chatd serve", address.flag, address.value)
 		}
 	}
+	if r.nodes != 1 && r.nodes != 3 && r.nodes != 5 {
+		return usage("--nodes: %d servers have no useful majority: ask for 1, 3 or 5", r.nodes)
+	}
 	if r.state == "" {
 		r.state = sandbox.DefaultDir()
 	}
@@ -90,12 +95,12 @@ func (r *devRequest) run(ctx context.Context) error {
 		return err
 	}
 	defer endTelemetry(tel, log)
-	box, d, err := r.start(tel)
+	box, nodes, err := r.start(ctx, tel)
 	if err != nil {
 		return err
 	}
-	defer d.Stop()
-	if err := r.welcome(ctx, box, d, tel); err != nil {
+	defer nodes.stop()
+	if err := r.welcome(ctx, box, nodes, tel); err != nil {
 		return err
 	}
 	level.Set(slog.LevelInfo)
@@ -105,32 +110,47 @@ func (r *devRequest) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	renewal.Go(func() { box.KeepTokens(ctx, tel.Log) })
-	return d.Follow(ctx, nil)
+	return nodes.follow(ctx)
 }
 
 // start takes the ports first, so that a second try-out leaves the first one's
 // files alone.
-func (r *devRequest) start(tel *telemetry.Telemetry) (*sandbox.Sandbox, *daemon.Daemon, error) {
-	listeners, err := daemon.Listen(settings.Settings{Listen: r.listen, AdminListen: r.adminListen})
+func (r *devRequest) start(ctx context.Context, tel *telemetry.Telemetry) (*sandbox.Sandbox, *devNodes, error) {
+	listeners, err := r.ports()
 	if err != nil {
 		return nil, nil, err
 	}
 	box, err := sandbox.Open(r.state, "alice", "bob")
 	if err != nil {
-		listeners.Close()
+		closeAll(listeners)
 		return nil, nil, err
 	}
 	service := box.Settings()
-	service.Listen, service.AdminListen = r.listen, r.adminListen
 	service.Grace = devGrace
-	d, err := daemon.Start(daemon.Config{Settings: service, Log: tel.Log, Telemetry: tel}, listeners)
-	return box, d, err
+	nodes, err := startNodes(ctx, box, service, listeners, tel)
+	return box, nodes, err
+}
+
+// ports are those of the first server, and any others for the rest.
+func (r *devRequest) ports() ([]*daemon.Listeners, error) {
+	wanted := settings.Settings{Listen: r.listen, AdminListen: r.adminListen}
+	var all []*daemon.Listeners
+	for range r.nodes {
+		listeners, err := daemon.Listen(wanted)
+		if err != nil {
+			closeAll(all)
+			return nil, err
+		}
+		all = append(all, listeners)
+		wanted = settings.Settings{Listen: "127.0.0.1:0"}
+	}
+	return all, nil
 }
 
 // welcome proves that all works, and says what runs where and what to do next.
 // Scripts that wait for the line "ready" find the client contexts in place.
-func (r *devRequest) welcome(ctx context.Context, box *sandbox.Sandbox, d *daemon.Daemon, tel *telemetry.Telemetry) error {
-	listen, admin := d.Addresses()
+func (r *devRequest) welcome(ctx context.Context, box *sandbox.Sandbox, nodes *devNodes, tel *telemetry.Telemetry) error {
+	listen, admin := nodes.daemons[0].Addresses()
 	current, err := box.SaveContexts(contexts.User(), listen)
 	if err != nil {
 		return err
@@ -139,9 +159,9 @@ func (r *devRequest) welcome(ctx context.Context, box *sandbox.Sandbox, d *daemo
 	if err != nil {
 		return fmt.Errorf("the first message as %s failed: %w", box.Users()[0].Name, err)
 	}
-	announce(r.stderr, d)
+	announce(r.stderr, nodes.daemons[0])
 	return summary{
-		proof: proof, box: box, listen: listen, admin: admin,
+		proof: proof, box: box, listen: listen, admin: admin, rooms: nodes.rooms, others: nodes.others(),
 		traces: tel.Destination, current: current, chat: commandOf("chat"), chatd: commandOf("chatd"),
 	}.print(r.stdout)
 }

@@ -11,14 +11,19 @@ import (
 	"securechat/cmd/chatd/internal/sandbox"
 )
 
+// lobby is the room in which the users of a try-out meet.
+const lobby = "lobby"
+
 // summary is what `dev` prints once it runs.
 type summary struct {
 	proof         proof
 	box           *sandbox.Sandbox
 	listen, admin string
-	traces        string // where spans go; empty: nowhere
-	current       string // the current client context
-	chat, chatd   string // how to type the two programs
+	traces        string   // where spans go; empty: nowhere
+	rooms         string   // where they are kept
+	others        []string // where the other servers listen
+	current       string   // the current client context
+	chat, chatd   string   // how to type the two programs
 }
 
 func (s summary) print(w io.Writer) error {
@@ -31,11 +36,15 @@ func (s summary) print(w io.Writer) error {
 	row("trace id", orElse(s.proof.traceID, "none: OTEL_SDK_DISABLED is true"))
 	row("", "")
 	row("listen", s.listen+"  mutual TLS 1.3, certificate and token")
+	for _, other := range s.others {
+		row("", other+"  the same chat: "+s.chat+" tail --server "+other+" "+lobby)
+	}
 	row("admin", s.adminText())
 	row("authority", s.box.CA())
 	row("key set", s.box.JWKS())
 	row("state", s.box.Dir())
 	row("users", s.users())
+	row("rooms", s.rooms)
 	if s.traces != "" {
 		row("traces", s.traces+"  set the same OTEL_* variables for chat")
 	} else {
@@ -47,6 +56,8 @@ func (s summary) print(w io.Writer) error {
 	row("type next", s.chat+" send"+s.contextFlag()+` "Hello"`)
 	row("", `printf 'Hello, server!\nHow are you?\n' | `+s.chat+" send"+s.contextFlag())
 	row("", s.chat+" whoami"+s.contextFlag())
+	row("two chat", s.chat+" tail"+s.contextFlag()+" "+lobby)
+	row("", s.chat+" send --context "+s.box.Users()[1].Context+" "+lobby+` "Hi, `+s.box.Users()[0].Name+`"  # in another terminal`)
 	row("to end", "Ctrl-C")
 	_, err := io.WriteString(w, text.String())
 	return err

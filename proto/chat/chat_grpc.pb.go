@@ -24,6 +24,9 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Chat_ChatStream_FullMethodName = "/chat.Chat/chatStream"
+	Chat_History_FullMethodName    = "/chat.Chat/History"
+	Chat_Rooms_FullMethodName      = "/chat.Chat/Rooms"
+	Chat_Members_FullMethodName    = "/chat.Chat/Members"
 )
 
 // ChatClient is the client API for Chat service.
@@ -37,7 +40,8 @@ const (
 //	authorization: Bearer <JWT>
 //	traceparent:   the W3C trace context of the call
 //	chat-room:     the room to open; absent means echo
-//	chat-after:    replay the room from after this sequence
+//	chat-after:    replay the room from after this sequence; 0 is the beginning
+//	               of what is kept. Without it the stream begins live
 //
 // Response headers, sent when the stream is admitted and before any message:
 //
@@ -48,7 +52,19 @@ type ChatClient interface {
 	// chatStream answers each message, in order, with an acknowledgement. When
 	// the client half-closes, the stream ends with OK once every message sent
 	// before has been acknowledged.
+	//
+	// In a room the server also sends what others say, in the room's one order,
+	// in which the acknowledgements have their places; LIVE, with the sequence to
+	// come back to, when replay is over; and who comes, goes and types.
 	ChatStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ChatMessage, ChatMessage], error)
+	// History returns a page of a room's messages, oldest first. It asks for the
+	// same as joining the room does.
+	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error)
+	// Rooms returns the rooms that have messages or members and that the caller
+	// may open, by name.
+	Rooms(ctx context.Context, in *RoomsRequest, opts ...grpc.CallOption) (*RoomsResponse, error)
+	// Members returns who is in a room now, by name.
+	Members(ctx context.Context, in *MembersRequest, opts ...grpc.CallOption) (*MembersResponse, error)
 }
 
 type chatClient struct {
@@ -72,6 +88,36 @@ func (c *chatClient) ChatStream(ctx context.Context, opts ...grpc.CallOption) (g
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Chat_ChatStreamClient = grpc.BidiStreamingClient[ChatMessage, ChatMessage]
 
+func (c *chatClient) History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HistoryResponse)
+	err := c.cc.Invoke(ctx, Chat_History_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *chatClient) Rooms(ctx context.Context, in *RoomsRequest, opts ...grpc.CallOption) (*RoomsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RoomsResponse)
+	err := c.cc.Invoke(ctx, Chat_Rooms_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *chatClient) Members(ctx context.Context, in *MembersRequest, opts ...grpc.CallOption) (*MembersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MembersResponse)
+	err := c.cc.Invoke(ctx, Chat_Members_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ChatServer is the server API for Chat service.
 // All implementations must embed UnimplementedChatServer
 // for forward compatibility.
@@ -83,7 +129,8 @@ type Chat_ChatStreamClient = grpc.BidiStreamingClient[ChatMessage, ChatMessage]
 //	authorization: Bearer <JWT>
 //	traceparent:   the W3C trace context of the call
 //	chat-room:     the room to open; absent means echo
-//	chat-after:    replay the room from after this sequence
+//	chat-after:    replay the room from after this sequence; 0 is the beginning
+//	               of what is kept. Without it the stream begins live
 //
 // Response headers, sent when the stream is admitted and before any message:
 //
@@ -94,7 +141,19 @@ type ChatServer interface {
 	// chatStream answers each message, in order, with an acknowledgement. When
 	// the client half-closes, the stream ends with OK once every message sent
 	// before has been acknowledged.
+	//
+	// In a room the server also sends what others say, in the room's one order,
+	// in which the acknowledgements have their places; LIVE, with the sequence to
+	// come back to, when replay is over; and who comes, goes and types.
 	ChatStream(grpc.BidiStreamingServer[ChatMessage, ChatMessage]) error
+	// History returns a page of a room's messages, oldest first. It asks for the
+	// same as joining the room does.
+	History(context.Context, *HistoryRequest) (*HistoryResponse, error)
+	// Rooms returns the rooms that have messages or members and that the caller
+	// may open, by name.
+	Rooms(context.Context, *RoomsRequest) (*RoomsResponse, error)
+	// Members returns who is in a room now, by name.
+	Members(context.Context, *MembersRequest) (*MembersResponse, error)
 	mustEmbedUnimplementedChatServer()
 }
 
@@ -107,6 +166,15 @@ type UnimplementedChatServer struct{}
 
 func (UnimplementedChatServer) ChatStream(grpc.BidiStreamingServer[ChatMessage, ChatMessage]) error {
 	return status.Error(codes.Unimplemented, "method ChatStream not implemented")
+}
+func (UnimplementedChatServer) History(context.Context, *HistoryRequest) (*HistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method History not implemented")
+}
+func (UnimplementedChatServer) Rooms(context.Context, *RoomsRequest) (*RoomsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rooms not implemented")
+}
+func (UnimplementedChatServer) Members(context.Context, *MembersRequest) (*MembersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Members not implemented")
 }
 func (UnimplementedChatServer) mustEmbedUnimplementedChatServer() {}
 func (UnimplementedChatServer) testEmbeddedByValue()              {}
@@ -136,13 +204,80 @@ func _Chat_ChatStream_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Chat_ChatStreamServer = grpc.BidiStreamingServer[ChatMessage, ChatMessage]
 
+func _Chat_History_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChatServer).History(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Chat_History_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChatServer).History(ctx, req.(*HistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Chat_Rooms_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RoomsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChatServer).Rooms(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Chat_Rooms_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChatServer).Rooms(ctx, req.(*RoomsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Chat_Members_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MembersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ChatServer).Members(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Chat_Members_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ChatServer).Members(ctx, req.(*MembersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Chat_ServiceDesc is the grpc.ServiceDesc for Chat service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var Chat_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "chat.Chat",
 	HandlerType: (*ChatServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "History",
+			Handler:    _Chat_History_Handler,
+		},
+		{
+			MethodName: "Rooms",
+			Handler:    _Chat_Rooms_Handler,
+		},
+		{
+			MethodName: "Members",
+			Handler:    _Chat_Members_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "chatStream",

@@ -81,7 +81,7 @@ func (r *run) outcome(root *cobra.Command, usage error) (Code, error) {
 func (r *run) prepare(c *cobra.Command) {
 	switch {
 	case c.Args == nil && c.HasSubCommands():
-		c.Args = unknownCommand
+		c.Args = UnknownCommand
 	case c.Args == nil:
 		c.Args = noArguments
 	}
@@ -100,17 +100,25 @@ func (r *run) prepare(c *cobra.Command) {
 	}
 }
 
-func unknownCommand(c *cobra.Command, args []string) error {
+// UnknownCommand is the Args of a command that only takes subcommands.
+func UnknownCommand(c *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	const misspelt = 2 // letters
-	c.SuggestionsMinimumDistance = misspelt
 	hint := ""
-	if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+	if near := nearest(c, args[0]); len(near) > 0 {
 		hint = fmt.Sprintf(", did you mean %q?", near[0])
 	}
 	return fmt.Errorf("unknown command %.100q for %q%s", args[0], c.CommandPath(), hint)
+}
+
+// Misspelt says whether the argument looks like one of the command's subcommands.
+func Misspelt(c *cobra.Command, argument string) bool { return len(nearest(c, argument)) > 0 }
+
+func nearest(c *cobra.Command, argument string) []string {
+	const misspelt = 2 // letters
+	c.SuggestionsMinimumDistance = misspelt
+	return c.SuggestionsFor(argument)
 }
 
 func noArguments(c *cobra.Command, args []string) error {

@@ -21,7 +21,7 @@ type admin struct {
 }
 
 // newAdmin makes the admin server. metrics may be nil.
-func newAdmin(log *slog.Logger, ready func() bool, metrics http.Handler, live sessions) *admin {
+func newAdmin(log *slog.Logger, ready func(context.Context) bool, metrics http.Handler, live sessions) *admin {
 	return &admin{log: log, server: &http.Server{
 		Handler:           adminHandler(log, ready, metrics, live),
 		ReadHeaderTimeout: 5 * time.Second,
@@ -58,11 +58,11 @@ func (a *admin) stop() {
 	}
 }
 
-func adminHandler(log *slog.Logger, ready func() bool, metrics http.Handler, live sessions) http.Handler {
+func adminHandler(log *slog.Logger, ready func(context.Context) bool, metrics http.Handler, live sessions) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !ready() {
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if !ready(r.Context()) {
 			answer(w, http.StatusServiceUnavailable, "not ready")
 			return
 		}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -36,7 +37,7 @@ func TestTheAdminListenerIsAskedByItsAddress(t *testing.T) {
 		"localhost:9464":    http.StatusOK,
 	} {
 		live := &nobody{}
-		handler := adminHandler(slog.New(slog.DiscardHandler), func() bool { return true }, nil, live)
+		handler := adminHandler(slog.New(slog.DiscardHandler), func(context.Context) bool { return true }, nil, live)
 		request := httptest.NewRequest(http.MethodPost, "/sessions/7/end", nil)
 		request.Host = host
 		request.Header.Set(ConfirmHeader, "yes")
@@ -50,7 +51,7 @@ func TestTheAdminListenerIsAskedByItsAddress(t *testing.T) {
 
 func TestEndingNeedsTheHeader(t *testing.T) {
 	live := &nobody{}
-	handler := adminHandler(slog.New(slog.DiscardHandler), func() bool { return true }, nil, live)
+	handler := adminHandler(slog.New(slog.DiscardHandler), func(context.Context) bool { return true }, nil, live)
 	request := httptest.NewRequest(http.MethodPost, "/sessions/7/end", nil)
 	request.Host = "127.0.0.1"
 	answer := httptest.NewRecorder()

@@ -46,7 +46,7 @@ type Daemon struct {
 // Start serves on the listeners, which become the daemon's own even if it fails.
 // When it returns, streams are accepted.
 func Start(config Config, listeners *Listeners) (*Daemon, error) {
-	parts, err := assemble(config)
+	parts, err := assemble(config, true)
 	if err != nil {
 		listeners.Close()
 		return nil, err
@@ -58,13 +58,22 @@ func Start(config Config, listeners *Listeners) (*Daemon, error) {
 		return nil, err
 	}
 	parts.warn(config.Log)
+	if !config.Settings.HasRooms() {
+		config.Log.Info("there are no rooms, only the echo: --data or --nats say where rooms are to be kept")
+	}
 	if listeners.Admin != nil {
-		d.admin = newAdmin(config.Log, d.ready.Load, config.Telemetry.Handler, parts.server)
+		d.admin = newAdmin(config.Log, d.isReady, config.Telemetry.Handler, parts.server)
 		d.serve("admin listener", listeners.Admin, d.admin.serve)
 	}
 	d.serve("listener", listeners.Chat, parts.server.Serve)
 	d.ready.Store(true)
 	return d, nil
+}
+
+// isReady says whether new clients are welcome: not before the daemon serves, nor
+// once it ends, nor while the log of its rooms is not available.
+func (d *Daemon) isReady(ctx context.Context) bool {
+	return d.ready.Load() && d.parts.server.Available(ctx) == nil
 }
 
 // serve runs one server until it is stopped or fails.
@@ -110,8 +119,8 @@ func (d *Daemon) reload(ctx context.Context) {
 }
 
 // Stop says that the daemon is not ready any more, gives open streams the grace
-// that the settings allow, and ends all that Start began. It returns when nothing
-// of it runs any more.
+// that the settings allow, closes the rooms and then their log, and ends all that
+// Start began. It returns when nothing of it runs any more.
 func (d *Daemon) Stop() {
 	d.ready.Store(false)
 	ctx, cancel := context.WithTimeout(context.Background(), d.config.Settings.Grace)
@@ -125,12 +134,14 @@ func (d *Daemon) Stop() {
 }
 
 // Check assembles the service as Start does, serves nothing, and says what is
-// wrong: with the files, the key set, or the server's certificate.
+// wrong: with the files, the key set, or the server's certificate. It opens no log
+// of rooms, which a running service may have open.
 func Check(ctx context.Context, config Config) error {
-	parts, err := assemble(config)
+	parts, err := assemble(config, false)
 	if err != nil {
 		return err
 	}
 	defer parts.close()
-	return errors.Join(parts.usableCertificate(), parts.reachableKeys(ctx))
+	_, err = natsTLS(config.Settings)
+	return errors.Join(parts.usableCertificate(), parts.reachableKeys(ctx), err)
 }

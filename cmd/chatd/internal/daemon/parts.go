@@ -12,17 +12,24 @@ import (
 	"securechat/auth"
 	"securechat/certs"
 	"securechat/server"
+	"securechat/server/room"
 )
 
 // parts are what the service is made of.
 type parts struct {
 	source *certs.FileSource
 	keys   auth.KeyFeed
-	server *server.Server
-	policy *certs.Following // nil: there is none
+	policy *certs.Following // of rooms; nil: there is none
+	// log keeps the rooms; nil: there are none. Its cluster is those who share it;
+	// nil: nobody does.
+	log     room.Log
+	cluster room.Cluster
+	server  *server.Server
 }
 
-func assemble(config Config) (p *parts, err error) {
+// assemble makes the service. withRooms is false for a check, which must not open
+// a log that a running service has open.
+func assemble(config Config, withRooms bool) (p *parts, err error) {
 	p = &parts{}
 	defer func() {
 		if err != nil {
@@ -43,6 +50,11 @@ func assemble(config Config) (p *parts, err error) {
 	if err != nil {
 		return p, err
 	}
+	if withRooms {
+		if p.log, p.cluster, err = openLog(s, config.Log); err != nil {
+			return p, err
+		}
+	}
 	p.server, err = server.New(server.Config{
 		Certificates: p.source,
 		Tokens:       verifier,
@@ -50,6 +62,7 @@ func assemble(config Config) (p *parts, err error) {
 		Identity:     s.Identity,
 		TrustDomain:  s.TrustDomain,
 		MaxSession:   s.MaxSession,
+		Rooms:        p.rooms(s),
 		Limits:       s.Limits,
 		Log:          config.Log,
 		Tracing:      config.Telemetry.Tracing,
@@ -61,7 +74,17 @@ func assemble(config Config) (p *parts, err error) {
 	return p, err
 }
 
+// close ends what assemble has begun, the server's rooms before their log. A server
+// that was serving has been shut down by then.
 func (p *parts) close() {
+	if p.server != nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		p.server.Shutdown(ctx)
+	}
+	if p.log != nil {
+		_ = p.log.Close() // what was acknowledged is on disk already
+	}
 	if p.source != nil {
 		_ = p.source.Close() // never fails
 	}

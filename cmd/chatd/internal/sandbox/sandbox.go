@@ -201,7 +201,7 @@ func (s *Sandbox) MintTokens() error {
 		token, err := s.signer.Mint(auth.MintClaims{
 			Issuer: Issuer, Audience: []string{Audience}, Subject: u.Name,
 			IssuedAt: now, Expires: now.Add(tokenLifetime),
-			Scopes: []string{"chat:read", "chat:write"}, Rooms: []string{"*"},
+			Scopes: []string{"chat:read", "chat:write"}, Rooms: []string{"*", "@*"},
 			Confirmation: &u.thumbprint,
 		})
 		if err != nil {
@@ -240,6 +240,7 @@ func (s *Sandbox) Settings() settings.Settings {
 	service.JWKS = s.JWKS()
 	service.Issuer, service.Audience = Issuer, Audience
 	service.MaxTokenLifetime = tokenLifetime
+	service.Data = s.path("rooms")
 	return service
 }
 

@@ -83,6 +83,7 @@ func Load(flags *pflag.FlagSet, environ []string) (*Loaded, error) {
 	if loaded.JWKSCA != "" && !strings.Contains(loaded.JWKS, "://") {
 		problems = append(problems, errors.New("--jwks-ca: the key set is a file, for which no authority vouches: leave it out, or give --jwks an https URL"))
 	}
+	problems = append(problems, loaded.roomProblems()...)
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}

@@ -86,6 +86,19 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "size whose product is too large", args: required("--max-message-bytes", "4096MiB"), says: "too large"},
 		{name: "size unit", args: required("--max-message-bytes", "1GB"), says: "not a size"},
 		{name: "size of nothing", args: required("--max-header-bytes", "0KiB"), says: "must be 1 or more"},
+		{name: "fsync", args: required("--fsync", "never"), says: "--fsync"},
+		{name: "nats without a scheme", args: required("--nats", "10.0.0.1:4222"), says: "no URL of a NATS server"},
+		{name: "nats by websocket", args: required("--nats", "ws://10.0.0.1"), says: "no URL of a NATS server"},
+		{name: "nats in the clear", args: required("--nats", "tls://10.0.0.1:4222,nats://10.0.0.2:4222"), says: "in the clear"},
+		{name: "nats with a password", args: required("--nats", "tls://me:secret@10.0.0.1"), says: "--nats-credentials"},
+		{name: "nats and data", args: required("--nats", "tls://10.0.0.1", "--data", "d"), says: "--data and --nats"},
+		{name: "credentials without nats", args: required("--nats-credentials", "c"), says: "--nats, which is missing"},
+		{name: "replicas without nats", args: required("--nats-replicas", "3", "--data", "d"), says: "--nats-replicas"},
+		{name: "too many replicas", args: required("--nats-replicas", "7", "--nats", "tls://a"), says: "--nats-replicas"},
+		{name: "half of a pair", args: required("--nats", "tls://a", "--nats-cert", "c"), says: "--nats-cert and --nats-key"},
+		{name: "fsync of others", args: required("--nats", "tls://a", "--fsync", "interval"), says: "sync_interval"},
+		{name: "history of a moment", args: required("--history-age", "1ms"), says: "too short"},
+		{name: "negative history", args: required("--history-count=-1"), says: "--history-count"},
 		{name: "jwks-ca for a file", args: required("--jwks-ca", "x"), says: "--jwks-ca"},
 	}
 	for _, test := range tests {
@@ -152,6 +165,8 @@ func TestValues(t *testing.T) {
 	loaded, err := load(nil, required(
 		"--listen", "[::1]:0", "--admin-listen", "off", "--identity", "email", "--bind", "subject",
 		"--algorithms", "RS256, PS256", "--log-format", "json", "--log-level", "debug", "--grace", "0s",
+		"--nats", "tls://a.example:4222, nats://127.0.0.1:4222", "--nats-replicas", "3", "--nats-ca", "nats.crt",
+		"--history-age", "0", "--history-count", "1000", "--max-message-rate", "20",
 		"--max-message-bytes", "1MiB", "--max-header-bytes", "8192", "--idle-timeout", "1h",
 	)...)
 	if err != nil {
@@ -164,6 +179,8 @@ func TestValues(t *testing.T) {
 	want.Identity, want.Bind = certs.Email, auth.BindSubject
 	want.Algorithms = []string{"RS256", "PS256"}
 	want.LogFormat, want.LogLevel, want.Grace = settings.FormatJSON, slog.LevelDebug, 0
+	want.NATS, want.NATSReplicas, want.NATSCA = []string{"tls://a.example:4222", "nats://127.0.0.1:4222"}, 3, "nats.crt"
+	want.HistoryAge, want.HistoryCount, want.MaxMessageRate = 0, 1000, 20
 	want.Limits.MessageBytes, want.Limits.HeaderBytes, want.Limits.Idle = 1<<20, 8192, time.Hour
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -173,7 +190,7 @@ func TestValues(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	d := settings.Defaults()
 	if d.Listen != ":50051" || d.AdminListen != "127.0.0.1:9464" || d.Bind != auth.BindCertificate || d.Identity != certs.URI ||
-		d.MaxTokenLifetime != 24*time.Hour || d.Grace != 10*time.Second || !reflect.DeepEqual(d.Algorithms, []string{"EdDSA", "ES256"}) {
+		d.MaxTokenLifetime != 24*time.Hour || d.Grace != 10*time.Second || d.HasRooms() || d.HistoryAge != 720*time.Hour || d.Fsync != settings.FsyncAlways || !reflect.DeepEqual(d.Algorithms, []string{"EdDSA", "ES256"}) {
 		t.Errorf("defaults: %+v", d)
 	}
 	// A limit that is left zero would be the server's default and not what the help says.

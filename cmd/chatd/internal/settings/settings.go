@@ -35,12 +35,38 @@ type Settings struct {
 	Bind             auth.Bind
 	MaxSession       time.Duration // 0: no bound
 
+	Data            string        // folder of the log of rooms, embedded; empty: none
+	Fsync           Fsync         // of the embedded log
+	NATS            []string      // URLs of a NATS cluster that keeps the log instead
+	NATSCA          string        // file of the roots for tls URLs; empty: the system's
+	NATSCert        string        // file of the certificate that NATS is shown; empty: none
+	NATSKey         string        // file of its key
+	NATSCredentials string        // file of the account's credentials; empty: none
+	NATSReplicas    int           // how many servers of the cluster keep each message
+	HistoryAge      time.Duration // how long messages are kept; 0: for good
+	HistoryCount    int           // how many a room keeps; 0: all
+	MaxMessageRate  int           // messages a second of one user in rooms; 0: no bound
+
 	Limits server.Limits
 	Grace  time.Duration // how long open streams have at shutdown
 
 	LogFormat string // FormatText or FormatJSON
 	LogLevel  slog.Level
 }
+
+// HasRooms says whether there is a log to keep rooms in.
+func (s Settings) HasRooms() bool { return s.Data != "" || len(s.NATS) > 0 }
+
+// Fsync says when the embedded log writes through to its disk.
+type Fsync string
+
+const (
+	// FsyncAlways is before each acknowledgement.
+	FsyncAlways Fsync = "always"
+	// FsyncInterval is once a second: power that fails takes what was acknowledged
+	// since.
+	FsyncInterval Fsync = "interval"
+)
 
 // The log formats.
 const (

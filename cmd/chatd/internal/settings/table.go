@@ -1,6 +1,7 @@
 package settings
 
 import (
+	"slices"
 	"time"
 
 	"securechat/server"
@@ -21,7 +22,11 @@ type setting struct {
 
 // table lists all settings, in the order in which they are shown.
 func table() []setting {
-	return append([]setting{
+	return slices.Concat(service(), rooms(), limits())
+}
+
+func service() []setting {
+	return []setting{
 		{key: "listen", fallback: ":50051", kind: "address", help: "where to serve, host:port", take: address(false, func(s *Settings) *string { return &s.Listen })},
 		{key: "admin-listen", fallback: "127.0.0.1:9464", kind: "address", help: `where to serve health, metrics and profiles, without authentication; "off" for nowhere`, take: address(true, func(s *Settings) *string { return &s.AdminListen })},
 
@@ -48,7 +53,7 @@ func table() []setting {
 		{key: "grace", fallback: "10s", kind: "duration", help: "how long open streams have when the service is told to end", take: duration(0, func(s *Settings) *time.Duration { return &s.Grace })},
 		{key: "log-format", fallback: FormatText, kind: "text|json", help: "how the log is written: text or json", take: logFormat},
 		{key: "log-level", fallback: "info", kind: "level", help: "the least level that is logged: debug, info, warn or error", take: logLevel},
-	}, limits()...)
+	}
 }
 
 // limits are those of server.Limits, with its defaults.

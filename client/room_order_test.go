@@ -1,0 +1,134 @@
+package client
+
+import (
+	"slices"
+	"testing"
+
+	chatpb "securechat/proto/chat"
+)
+
+// What a stream brings is told in order, each message once, wherever the
+// acknowledgement of one that has gone out again stands.
+func TestRoomTake(t *testing.T) {
+	said := func(sequence uint64) Message { return Message{Kind: KindMessage, User: "bob", Sequence: sequence} }
+	mine := func(sequence uint64) Message {
+		return Message{Kind: KindMessage, User: "alice", ID: "mine", Sequence: sequence}
+	}
+	acknowledged := func(sequence uint64) Message {
+		return Message{Kind: KindAcknowledgement, User: chatpb.ServerUser, ID: "mine", Sequence: sequence}
+	}
+	tests := []struct {
+		name   string
+		resent bool
+		brings []Message
+		want   []uint64
+		cursor uint64 // where the next stream begins
+	}{
+		{"at its place", false, []Message{said(2), acknowledged(3), said(4)}, []uint64{2, 3, 4}, 4},
+		{"at its place, sent again", true, []Message{said(2), acknowledged(3), said(4)}, []uint64{2, 3, 4}, 4},
+		{"missed, and acknowledged then", true, []Message{said(2), mine(3), acknowledged(3), said(4)}, []uint64{2, 3, 4}, 4},
+		{"missed, and acknowledged later", true, []Message{mine(2), said(3), acknowledged(2), said(4)}, []uint64{2, 3, 4}, 4},
+		{"before its place", true, []Message{acknowledged(4), said(2), said(3), mine(4), said(5)}, []uint64{4, 2, 3, 5}, 5},
+		// Nobody knows yet whether something stands before it.
+		{"perhaps before its place", true, []Message{said(2), acknowledged(4)}, []uint64{2, 4}, 2},
+		{"perhaps before its place, and come again", true, []Message{acknowledged(3), said(2), mine(3)}, []uint64{3, 2}, 3},
+		{"repeated", false, []Message{said(2), said(2), said(3), said(2)}, []uint64{2, 3}, 3},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			p := &Posted{id: "mine", done: make(chan struct{}), sent: true, resent: test.resent}
+			r := &Room{user: "alice", placed: true, seen: 1, kept: 1, begun: true, slots: make(chan struct{}, 1), pending: []*Posted{p}, sent: 1}
+			p.room = r
+			r.slots <- struct{}{}
+			var got []uint64
+			for _, m := range test.brings {
+				if event := r.take(m); event != nil {
+					if !r.keep(event) {
+						t.Fatal("the backlog is full")
+					}
+					got = append(got, event.(Message).Sequence)
+				}
+			}
+			if !slices.Equal(got, test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+			if r.seen != test.cursor || r.kept != test.cursor {
+				t.Errorf("goes on from %d, and the program from %d, want %d", r.seen, r.kept, test.cursor)
+			}
+		})
+	}
+}
+
+// What was told early is not told again when the room goes back to where the
+// program is.
+func TestRoomTakeEarlyAndAhead(t *testing.T) {
+	p := &Posted{id: "mine", done: make(chan struct{}), sent: true, resent: true}
+	r := &Room{user: "alice", placed: true, seen: 1, kept: 1, begun: true, slots: make(chan struct{}, 1), pending: []*Posted{p}, sent: 1}
+	p.room = r
+	r.slots <- struct{}{}
+	bring := func(m Message) bool {
+		event := r.take(m)
+		return event != nil && r.keep(event)
+	}
+	if !bring(Message{Kind: KindAcknowledgement, ID: "mine", Sequence: 3}) {
+		t.Error("the acknowledgement is not told")
+	}
+	r.ahead = true
+	bring(Message{Kind: KindMessage, User: "bob", Sequence: 2})
+	bring(Message{Kind: KindMessage, User: "alice", Sequence: 3})
+	bring(Message{Kind: KindMessage, User: "bob", Sequence: 4})
+	r.rewind = true
+	if _, rewind := r.next(); !rewind || r.seen != 1 {
+		t.Fatalf("goes on from %d, want 1", r.seen)
+	}
+	for _, again := range []struct {
+		sequence uint64
+		told     bool
+	}{{2, true}, {3, false}, {4, true}} {
+		if told := bring(Message{Kind: KindMessage, User: "alice", Sequence: again.sequence}); told != again.told {
+			t.Errorf("%d: told %v, want %v", again.sequence, told, again.told)
+		}
+	}
+}
+
+// What goes out again waits until the stream is live, and what is newer waits
+// behind it. What is new goes out at once.
+func TestRoomDue(t *testing.T) {
+	again, fresh := &Posted{text: "again", sent: true}, &Posted{text: "fresh"}
+	r := &Room{pending: []*Posted{again, fresh}}
+	if m := r.due(); m != nil {
+		t.Errorf("got %v before the stream is live", m)
+	}
+	r.live = true
+	for _, want := range []*Posted{again, fresh} {
+		if m := r.due(); m.GetMessage() != want.text || want.resent != (want == again) {
+			t.Errorf("got %v, sent again %v, want %q", m, want.resent, want.text)
+		}
+	}
+	if m := r.due(); m != nil {
+		t.Errorf("got %v, want no more", m)
+	}
+	r = &Room{pending: []*Posted{{text: "new"}}}
+	if m := r.due(); m.GetMessage() != "new" {
+		t.Errorf("got %v, want what is new", m)
+	}
+}
+
+// A room runs ahead of a program only while that has something to read, and only
+// for acknowledgements: nobody else would have it go back.
+func TestRoomRunAhead(t *testing.T) {
+	full := backlog{events: make([]RoomEvent, backlogEvents)}
+	due := []*Posted{{}}
+	for name, test := range map[string]struct {
+		room *Room
+		want bool
+	}{
+		"the program has just read all": {&Room{pending: due}, false},
+		"nothing is due":                {&Room{backlog: full}, false},
+		"both":                          {&Room{backlog: full, pending: due}, true},
+	} {
+		if test.room.runAhead(Message{}); test.room.ahead != test.want {
+			t.Errorf("%s: got %v, want %v", name, test.room.ahead, test.want)
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"securechat/client"
+	"securechat/cmd/internal/cli"
+)
+
+func historyCommand(where *settings) *cobra.Command {
+	v := &visit{where: where}
+	var before, after uint64
+	var limit int
+	c := &cobra.Command{
+		Use:   "history ROOM",
+		Short: "Show what was said in a room",
+		Long: "Print messages that ROOM keeps, the oldest first: the newest of them, those just before a sequence, or those just after one. " +
+			"The JSON objects have the sequences.",
+		Example: "chat history lobby\nchat history lobby --limit 1000 --json\nchat history lobby --after 0",
+		Args:    oneRoom,
+	}
+	v.register(c, "print each message as a JSON object on a line")
+	const page = 50
+	c.Flags().IntVar(&limit, "limit", page, "at most so many messages")
+	c.Flags().Uint64Var(&before, "before", 0, "the newest messages before this sequence")
+	c.Flags().Uint64Var(&after, "after", 0, "the oldest messages after this sequence")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		backwards, forwards := c.Flags().Changed("before"), c.Flags().Changed("after")
+		switch {
+		case backwards && forwards:
+			return cli.Exit(cli.Usage, errors.New("--before and --after go in two directions: pass one of them"))
+		case limit < 1:
+			return cli.Exit(cli.Usage, fmt.Errorf("--limit is %d and must be 1 or more", limit))
+		}
+		options := []client.HistoryOption{client.Limit(limit)}
+		if backwards {
+			options = append(options, client.Before(before))
+		}
+		if forwards {
+			options = append(options, client.After(after))
+		}
+		session, err := v.begin(c)
+		if err != nil {
+			return err
+		}
+		defer session.Close()
+		found, err := v.read(c.Context(), session, args[0], options)
+		if err != nil {
+			return err
+		}
+		if !forwards {
+			slices.Reverse(found)
+		}
+		show := roomPrinter(c.OutOrStdout(), args[0], v.asJSON)
+		for _, m := range found {
+			if err := show(m); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return c
+}
+
+// read returns the messages within the time.
+func (v *visit) read(ctx context.Context, s *session, room string, options []client.HistoryOption) (found []client.Message, err error) {
+	ctx, cancel := context.WithTimeout(ctx, v.timeout)
+	defer cancel()
+	for m, err := range s.conn.History(ctx, room, options...) {
+		if err != nil {
+			return nil, late(err)
+		}
+		found = append(found, m)
+	}
+	return found, nil
+}
+
+// listedRoom is what `rooms --json` prints of a room. Its names are stable.
+type listedRoom struct {
+	Room     string `json:"room"`
+	Sequence uint64 `json:"sequence"`
+}
+
+func roomsCommand(where *settings) *cobra.Command {
+	v := &visit{where: where}
+	c := &cobra.Command{
+		Use:   "rooms",
+		Short: "List the rooms that you may join",
+		Long:  "List the rooms that have messages or members and that you may join, by name. @USER is the room of you and that user.",
+	}
+	v.register(c, "print each room as a JSON object on a line, with the sequence of its newest message")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		session, err := v.begin(c)
+		if err != nil {
+			return err
+		}
+		defer session.Close()
+		ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
+		defer cancel()
+		out := c.OutOrStdout()
+		encode, shown := encoder(out), shownOn(out)
+		for room, err := range session.conn.Rooms(ctx) {
+			if err != nil {
+				return late(err)
+			}
+			if v.asJSON {
+				err = encode(listedRoom{Room: room.Name, Sequence: room.Sequence})
+			} else {
+				_, err = fmt.Fprintln(out, shown(room.Name))
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return c
+}
+
+// listedMember is what `who --json` prints of a user. Its names are stable.
+type listedMember struct {
+	User  string    `json:"user"`
+	Since time.Time `json:"since,omitzero"`
+}
+
+func whoCommand(where *settings) *cobra.Command {
+	v := &visit{where: where}
+	c := &cobra.Command{
+		Use:   "who ROOM",
+		Short: "Show who is in a room",
+		Long:  "Show who is in ROOM now, by name, and since when.",
+		Args:  oneRoom,
+	}
+	v.register(c, "print each user as a JSON object on a line")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		session, err := v.begin(c)
+		if err != nil {
+			return err
+		}
+		defer session.Close()
+		ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
+		defer cancel()
+		members, err := session.conn.Members(ctx, args[0])
+		if err != nil {
+			return late(err)
+		}
+		out := c.OutOrStdout()
+		if v.asJSON {
+			encode := encoder(out)
+			for _, m := range members {
+				if err := encode(listedMember{User: m.User, Since: m.Since}); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		table, shown := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0), shownOn(out)
+		for _, m := range members {
+			fmt.Fprintf(table, "%s\tsince %s\n", shown(m.User), m.Since.Local().Format(clock))
+		}
+		return table.Flush()
+	}
+	return c
+}

@@ -1,0 +1,158 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strconv"
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+
+	"securechat/auth"
+	chatpb "securechat/proto/chat"
+	"securechat/server/room"
+)
+
+// A conversation is one stream in one room. Three goroutines work on it: the
+// handler's own receives, one delivers, and one waits for the hub to cut a member
+// that does not keep up, while the other two may be stuck in the transport. The
+// handler's waits for both.
+//
+// A stream ends from the receiving side by the handler's return, and from the
+// others by auth.Cut, which lets the client know before the handler returns.
+type conversation struct {
+	// Set at the beginning.
+	ctx    context.Context
+	stream grpc.ServerStream
+	member *room.Member
+	rooms  *rooms
+	pace   *pace
+	spans  messageSpans
+	server *Server
+
+	// Of the receiving goroutine.
+	received uint64
+
+	// Shared.
+	last atomic.Uint64 // the highest sequence handed to the transport
+	owed owed
+}
+
+// converse runs the handler of a stream in a room.
+func (s *Server) converse(stream grpc.ServerStream, member *room.Member) error {
+	ctx := stream.Context()
+	id, _ := auth.FromContext(ctx)
+	pace := s.rooms.pacer.join(accountOf(id))
+	defer s.rooms.pacer.leave(pace)
+	c := &conversation{
+		ctx: ctx, stream: stream, member: member, rooms: s.rooms, pace: pace, spans: s.messageSpans(ctx), server: s,
+		owed: owed{empty: make(chan struct{})},
+	}
+	defer c.owed.forget()
+	return c.run()
+}
+
+func (c *conversation) run() error {
+	delivering, stop := context.WithCancel(c.ctx)
+	defer stop()
+	delivered := make(chan struct{})
+	go func() {
+		defer close(delivered)
+		c.deliver(delivering)
+	}()
+	watching, unwatch := context.WithCancel(c.ctx)
+	var watcher sync.WaitGroup
+	watcher.Go(func() { c.watch(watching) })
+	defer watcher.Wait()
+	defer unwatch()
+
+	err := c.listen()
+	// However it ends, what was accepted before is acknowledged first, unless the
+	// client has gone or the stream has been cut.
+	select {
+	case <-c.owed.settle():
+	case <-delivered:
+	case <-c.ctx.Done():
+	}
+	stop()
+	var refusal *auth.Refusal
+	if errors.As(err, &refusal) {
+		auth.Cut(c.ctx, refusal) // what is still being sent must not hold it up
+	}
+	<-delivered
+	return err
+}
+
+// watch ends the stream of a member that has been cut, even where the transport
+// does not take what is being sent to it.
+func (c *conversation) watch(ctx context.Context) {
+	select {
+	case <-c.member.Cut():
+		auth.Cut(c.ctx, c.refusal(room.ErrSlow))
+	case <-ctx.Done():
+	}
+}
+
+// refusal is what the client is told of the end of its membership.
+func (c *conversation) refusal(err error) *auth.Refusal {
+	if errors.Is(err, room.ErrSlow) {
+		return auth.Refuse(auth.SlowConsumer, err).With("after", strconv.FormatUint(c.last.Load(), 10))
+	}
+	var refusal *auth.Refusal
+	if errors.As(roomRefusal(err), &refusal) {
+		return refusal
+	}
+	return auth.Refuse(auth.Internal, err)
+}
+
+// listen receives until the client half-closes, and returns nil then.
+func (c *conversation) listen() error {
+	var message chatpb.ChatMessage
+	for {
+		if err := c.stream.RecvMsg(&message); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		if err := c.take(&message); err != nil {
+			return err
+		}
+		if err := c.pace.wait(c.ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// take hands a received message to the room.
+func (c *conversation) take(message *chatpb.ChatMessage) error {
+	if id, _ := auth.FromContext(c.ctx); !id.HasScope(scopeWrite) {
+		return auth.Refusef(auth.ScopeMissing, "the token has no scope %s", scopeWrite)
+	}
+	switch {
+	case message.Kind == chatpb.Kind_TYPING:
+		c.member.Typing()
+		return nil
+	case message.Kind != chatpb.Kind_MESSAGE:
+		return auth.Refusef(auth.MessageInvalid, "a client may not send the kind %d", message.Kind)
+	case len(message.Id) > maxID:
+		return auth.Refusef(auth.MessageInvalid, "a message's id has %d bytes and may have %d", len(message.Id), maxID)
+	}
+	debt := debt{release: auth.Hold(c.ctx)}
+	debt.messageSpan = c.spans.begin(message.Traceparent)
+	if c.received%measured == 0 {
+		debt.received = c.server.config.Now()
+	}
+	c.received++
+	c.server.metrics.received.Add(1)
+	c.owed.add(debt)
+	if err := c.member.Post(c.ctx, room.Posting{ID: message.Id, Text: message.Message, Trace: debt.context}); err != nil {
+		if c.ctx.Err() != nil {
+			return c.ctx.Err()
+		}
+		return c.refusal(err)
+	}
+	return nil
+}

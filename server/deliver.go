@@ -1,0 +1,109 @@
+package server
+
+import (
+	"context"
+
+	"securechat/auth"
+	chatpb "securechat/proto/chat"
+	"securechat/server/room"
+)
+
+// How many events a member takes from its room at a time: few while it is idle,
+// since every member has memory for so many, and more while there is more to take,
+// since a replay reads as many from the log at a time.
+const (
+	eventsIdle = 8
+	eventsBusy = 128
+)
+
+// resized returns memory for the next events after n were taken.
+func resized(events []room.Event, n int) []room.Event {
+	switch {
+	case n == len(events) && n < eventsBusy:
+		return make([]room.Event, 2*n)
+	case n <= eventsIdle && len(events) > eventsIdle:
+		return make([]room.Event, eventsIdle)
+	default:
+		clear(events[:n]) // an idle member keeps no texts
+		return events
+	}
+}
+
+// deliver hands the member's events to the transport until ctx ends or the stream
+// does.
+func (c *conversation) deliver(ctx context.Context) {
+	events := make([]room.Event, eventsIdle)
+	for {
+		n, err := c.member.Next(ctx, events)
+		if err != nil {
+			if ctx.Err() == nil {
+				auth.Cut(c.ctx, c.refusal(err))
+			}
+			return
+		}
+		for i := range events[:n] {
+			if err := c.send(&events[i]); err != nil {
+				return // the stream has ended: its context says so to the others
+			}
+		}
+		events = resized(events, n)
+	}
+}
+
+func (c *conversation) send(event *room.Event) error {
+	switch event.Kind {
+	case chatpb.Kind_MESSAGE:
+		if err := c.stream.SendMsg(&encoded{wire: event.Wire}); err != nil {
+			return err
+		}
+		c.reached(event.Entry.Sequence)
+		return nil
+	case chatpb.Kind_ACKNOWLEDGEMENT:
+		return c.acknowledge(&event.Entry)
+	case chatpb.Kind_LIVE:
+		if err := c.stream.SendMsg(&chatpb.ChatMessage{
+			User: chatpb.ServerUser, Timestamp: chatpb.FormatTimestamp(c.server.config.Now()), Sequence: event.Sequence, Kind: chatpb.Kind_LIVE,
+		}); err != nil {
+			return err
+		}
+		c.reached(event.Sequence)
+		return nil
+	default: // who comes, goes and types
+		return c.stream.SendMsg(&chatpb.ChatMessage{
+			User: event.User, Timestamp: chatpb.FormatTimestamp(event.Time), Kind: event.Kind,
+		})
+	}
+}
+
+// acknowledge answers the oldest message that is owed an answer: the hub gives
+// acknowledgements in the order of the posts.
+func (c *conversation) acknowledge(entry *room.Entry) error {
+	debt := c.owed.first()
+	err := c.stream.SendMsg(&chatpb.ChatMessage{
+		User:        chatpb.ServerUser,
+		Message:     chatpb.Acknowledged + entry.Text,
+		Timestamp:   chatpb.FormatTimestamp(entry.Time),
+		Id:          entry.ID,
+		Sequence:    entry.Sequence,
+		Kind:        chatpb.Kind_ACKNOWLEDGEMENT,
+		Traceparent: debt.traceparent,
+	})
+	if err != nil {
+		return err
+	}
+	c.server.metrics.acknowledged.Add(1)
+	if !debt.received.IsZero() {
+		c.server.metrics.latency.Record(c.ctx, c.server.config.Now().Sub(debt.received).Seconds())
+	}
+	c.reached(entry.Sequence)
+	c.owed.paid()
+	return nil
+}
+
+// reached notes what the client has been given. A message that was said before and
+// is acknowledged again has a sequence of long ago.
+func (c *conversation) reached(sequence uint64) {
+	if sequence > c.last.Load() {
+		c.last.Store(sequence) // of this goroutine alone
+	}
+}

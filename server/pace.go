@@ -1,0 +1,101 @@
+package server
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+)
+
+// paceBurst is how much of its time a user may have saved up: after a pause, the
+// messages of one second may come at once.
+const paceBurst = time.Second
+
+// A pacer spaces what each user says in rooms, on all streams together. What comes
+// faster is read later: nothing is lost, and HTTP/2 holds the client back.
+type pacer struct {
+	interval time.Duration // between two messages; 0: no bound
+	now      func() time.Time
+
+	mu    sync.Mutex
+	users map[string]*pace
+}
+
+// A pace is one user's. A nil one sets no bound.
+type pace struct {
+	pacer   *pacer
+	streams int       // guarded by the pacer's mu, as is next
+	next    time.Time // when the next message is due by the rate
+}
+
+func newPacer(perSecond int, now func() time.Time) *pacer {
+	p := &pacer{now: now, users: make(map[string]*pace)}
+	if perSecond > 0 {
+		p.interval = time.Second / time.Duration(perSecond)
+	}
+	return p
+}
+
+// join returns the pace of a user's stream, which leaves it when it ends.
+func (p *pacer) join(name string) *pace {
+	if p.interval == 0 {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	user, ok := p.users[name]
+	if !ok {
+		p.forget()
+		user = &pace{pacer: p}
+		p.users[name] = user
+	}
+	user.streams++
+	return user
+}
+
+// forget drops users who are gone and would have to wait no longer if they came
+// back. With mu held.
+func (p *pacer) forget() {
+	now := p.now()
+	maps.DeleteFunc(p.users, func(_ string, user *pace) bool { return user.streams == 0 && !user.next.After(now) })
+}
+
+func (p *pacer) leave(user *pace) {
+	if user == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	user.streams--
+}
+
+// wait counts one message and waits until another may be read.
+func (p *pace) wait(ctx context.Context) error {
+	if p == nil {
+		return nil
+	}
+	delay := p.spend()
+	if delay <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// spend counts one message and says how long it is until the next is due.
+func (p *pace) spend() time.Duration {
+	p.pacer.mu.Lock()
+	defer p.pacer.mu.Unlock()
+	now := p.pacer.now()
+	if earliest := now.Add(-paceBurst); p.next.Before(earliest) {
+		p.next = earliest
+	}
+	p.next = p.next.Add(p.pacer.interval)
+	return p.next.Sub(now)
+}

@@ -1,0 +1,192 @@
+package room_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+
+	"securechat/server/room"
+	"securechat/server/room/roomtest"
+)
+
+func TestAPostThatCannotBeStoredEndsItsMember(t *testing.T) {
+	hub, log := memoryHub(t)
+	alice := joinLive(t, hub, "ops", "alice")
+	bob := joinLive(t, hub, "ops", "bob")
+	alice.want("JOINED bob")
+	alice.post("1", "stored")
+	bob.want("alice: stored")
+	cause := errors.New("the disk is full")
+	log.Fail(cause)
+	alice.post("2", "lost")
+	// What was stored before is acknowledged; what is posted afterwards is not stored.
+	alice.want("ack stored")
+	alice.wantEnd(room.ErrUnavailable)
+	alice.wantEnd(cause)
+	if err := alice.Post(t.Context(), room.Posting{ID: "3", Text: "after"}); !errors.Is(err, room.ErrUnavailable) {
+		t.Errorf("Post: %v", err)
+	}
+	alice.Leave()
+	log.Fail(nil)
+
+	// Those who posted nothing live on, and posting works again.
+	alice = joinLive(t, hub, "ops", "alice")
+	alice.post("2", "now")
+	alice.want("ack now")
+	for range 3 { // bob may see alice leave and come
+		e, err := bob.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if show(e) == "alice: now" {
+			break
+		}
+	}
+	wantStored(t, log, "ops", "alice: stored", "alice: now")
+}
+
+func TestNothingIsStoredAfterAPostThatCouldNotBe(t *testing.T) {
+	memory := roomtest.NewMemory()
+	log := &failingOnce{Log: memory, begun: make(chan struct{}), release: make(chan struct{})}
+	hub := newHub(t, room.Config{Log: log})
+	alice := joinLive(t, hub, "ops", "alice")
+	bob := joinLive(t, hub, "other", "bob")
+	alice.post("", "1") // fails
+	<-log.begun
+	alice.post("", "2") // waits behind it
+	bob.post("", "3")
+	close(log.release)
+	bob.wantAck()
+	alice.wantEnd(room.ErrUnavailable)
+	wantStored(t, memory, "ops")
+	wantStored(t, memory, "other", "bob: 3")
+}
+
+// failingOnce fails its first append once it is released.
+type failingOnce struct {
+	room.Log
+	begun, release chan struct{}
+	failed         atomic.Bool
+}
+
+func (l *failingOnce) Append(ctx context.Context, drafts []room.Draft) (uint64, error) {
+	if l.failed.Swap(true) {
+		return l.Log.Append(ctx, drafts)
+	}
+	close(l.begun)
+	<-l.release
+	return 0, room.ErrUnavailable
+}
+
+// A post that the log refuses for what it is fails no neighbour.
+func TestARefusedPostFailsAlone(t *testing.T) {
+	memory := roomtest.NewMemory()
+	hub := newHub(t, room.Config{Log: refusingLog{memory}})
+	alice := joinLive(t, hub, "ops", "alice")
+	bob := joinLive(t, hub, "ops", "bob")
+	release := memory.HoldAppends()
+	bob.post("0", "0")
+	bob.post("1", "1")
+	alice.post("1", refused)
+	alice.post("2", "2")
+	bob.post("2", "2")
+	release()
+	bob.want("ack 0", "ack 1", "ack 2")
+	alice.wantEnd(errRefused)
+	wantStored(t, memory, "ops", "bob: 0", "bob: 1", "bob: 2")
+}
+
+const refused = "refused"
+
+var errRefused = errors.New("too large")
+
+// refusingLog refuses a text.
+type refusingLog struct{ *roomtest.Memory }
+
+func (l refusingLog) Append(ctx context.Context, drafts []room.Draft) (uint64, error) {
+	for _, d := range drafts {
+		if d.Text == refused {
+			return 0, errRefused
+		}
+	}
+	return l.Memory.Append(ctx, drafts)
+}
+
+func TestConflictsAreResolved(t *testing.T) {
+	for _, conflicts := range []int{1, 2, 3, 10} {
+		hub, log := memoryHub(t)
+		alice := joinLive(t, hub, "ops", "alice")
+		bob := joinLive(t, hub, "other", "bob")
+		release := log.HoldAppends()
+		alice.post("1", "1")
+		bob.post("1", "1")
+		alice.post("2", "2")
+		bob.post("2", "2")
+		log.Conflict(conflicts)
+		release()
+		alice.want("ack 1", "ack 2")
+		bob.want("ack 1", "ack 2")
+		wantStored(t, log, "ops", "alice: 1", "alice: 2")
+		wantStored(t, log, "other", "bob: 1", "bob: 2")
+		if got := hub.Stats().Conflicts; got < uint64(conflicts) {
+			t.Errorf("%d conflicts counted, want %d", got, conflicts)
+		}
+	}
+}
+
+// Another node writes to the room behind the hub's back: what it wrote comes
+// first, for all, and a message that it has stored already is not stored again.
+func TestWhatAnotherNodeWroteIsSeenFirst(t *testing.T) {
+	hub, log := memoryHub(t)
+	alice := joinLive(t, hub, "ops", "alice")
+	bob := joinLive(t, hub, "ops", "bob")
+	alice.want("JOINED bob")
+	first, err := log.Append(t.Context(), []room.Draft{
+		{Entry: room.Entry{Room: "ops", User: "carol", ID: "1", Text: "from afar"}},
+		{Entry: room.Entry{Room: "ops", User: "alice", ID: "1", Text: "by the other node"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice.post("1", "by this node")
+	alice.post("2", "new")
+	alice.want("carol: from afar", "alice: by the other node")
+	if ack := alice.wantAck(); ack.Sequence != first+1 {
+		t.Errorf("acknowledged as %d, want %d", ack.Sequence, first+1)
+	}
+	alice.want("ack new")
+	bob.want("carol: from afar", "alice: by the other node", "alice: new")
+	wantStored(t, log, "ops", "carol: from afar", "alice: by the other node", "alice: new")
+}
+
+// A room that conflicts for ever does not hold up another.
+func TestAContendedRoomDoesNotHoldUpOthers(t *testing.T) {
+	log := &contendedLog{Log: roomtest.NewMemory(), room: "hot"}
+	hub := newHub(t, room.Config{Log: log})
+	hot := joinLive(t, hub, "hot", "alice")
+	cold := joinLive(t, hub, "cold", "bob")
+	hot.post("1", "never")
+	for range 50 {
+		cold.post("", "x")
+		cold.want("ack x")
+	}
+	if stored := hub.Stats().Posts; stored != 50 {
+		t.Errorf("%d posts are stored", stored)
+	}
+}
+
+// contendedLog has one room to which another node always writes first.
+type contendedLog struct {
+	room.Log
+	room room.Key
+}
+
+func (l *contendedLog) Append(ctx context.Context, drafts []room.Draft) (uint64, error) {
+	for _, d := range drafts {
+		if d.Room == l.room {
+			return 0, room.ErrConflict
+		}
+	}
+	return l.Log.Append(ctx, drafts)
+}

@@ -1,0 +1,17 @@
+package room
+
+// WithHash has ids found by another hash, which may collide.
+func (c Config) WithHash(hash func(user, id string) uint64) Config {
+	c.hash = hash
+	return c
+}
+
+// Kept returns how many ids and events the hub has of a room that it has loaded.
+func (h *Hub) Kept(key Key) (ids, events int) {
+	h.mu.Lock()
+	r := h.rooms[key]
+	h.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.index.len(), int(r.ring.head - r.ring.base)
+}

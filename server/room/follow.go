@@ -1,0 +1,117 @@
+package room
+
+import (
+	"context"
+	"sync"
+)
+
+// dirty has the rooms about which one of the hub's goroutines has to do
+// something. The zero value, which is that of a hub without a cluster, has none.
+type dirty struct {
+	signal chan struct{} // of one place
+
+	mu    sync.Mutex
+	rooms map[*room]bool
+}
+
+// add adds a room. It does not wait.
+func (d *dirty) add(r *room) {
+	if d.signal == nil {
+		return
+	}
+	d.mu.Lock()
+	if d.rooms == nil {
+		d.rooms = map[*room]bool{}
+	}
+	d.rooms[r] = true
+	d.mu.Unlock()
+	select {
+	case d.signal <- struct{}{}:
+	default:
+	}
+}
+
+// take waits for rooms and takes them; none once the context has ended.
+func (d *dirty) take(ctx context.Context) map[*room]bool {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-d.signal:
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	rooms := d.rooms
+	d.rooms = nil
+	return rooms
+}
+
+// read has what the room misses read soon. It does not wait.
+func (h *Hub) read(r *room) { h.behind.add(r) }
+
+// catchUp reads what rooms miss, until the hub closes. A room that the log cannot
+// serve now is left to the keeper, which has it compared again.
+func (h *Hub) catchUp() {
+	for h.open.Err() == nil {
+		var failed error
+		for r := range h.behind.take(h.open) {
+			if err := r.catchUp(h.open); err != nil && err != errBusy {
+				failed = err
+			}
+		}
+		if failed != nil && h.open.Err() == nil {
+			h.config.Logger.Warn("rooms could not be compared with the log", "error", failed)
+		}
+	}
+}
+
+// follow begins to listen to the other nodes.
+func (r *room) follow() error {
+	cluster := r.hub.config.Cluster
+	if cluster == nil {
+		return nil
+	}
+	stop, err := cluster.Follow(r.key, r.followed)
+	if err != nil {
+		return err
+	}
+	r.stopping(stop)
+	if stop, err = cluster.Listen(r.key, r.noted); err != nil {
+		return err
+	}
+	r.stopping(stop)
+	r.asked = r.hub.config.Now()
+	r.hub.publish(r.key, note{Node: r.hub.node, Kind: noteAsk})
+	return nil
+}
+
+func (r *room) stopping(stop func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stops = append(r.stops, stop)
+}
+
+// unfollow ends what follow began. Not with mu.
+func (r *room) unfollow() {
+	r.mu.Lock()
+	stops := r.stops
+	r.stops = nil
+	r.mu.Unlock()
+	for _, stop := range stops {
+		stop()
+	}
+}
+
+// followed is told what some node, maybe this one, has stored.
+func (r *room) followed(e Entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.heard = max(r.heard, e.Sequence)
+	switch {
+	case e.Sequence <= r.tail || r.appending || !r.loaded:
+	case e.Previous == r.tail:
+		r.publish(e)
+		r.broadcast()
+	default:
+		r.hub.read(r)
+	}
+}

@@ -1,0 +1,115 @@
+package room_test
+
+import (
+	"errors"
+	"testing"
+
+	"securechat/server/room"
+	"securechat/server/room/roomtest"
+)
+
+func TestCursorsThatCannotBeComeBackTo(t *testing.T) {
+	log := roomtest.NewMemory()
+	var sequences []uint64 // of "ops"
+	sequences = append(sequences, fill(t, log, 10, func(int) room.Key { return "ops" })...)
+	fillMore(t, log, "other", 5)
+	discard := sequences[5]
+	log.DiscardBefore(discard) // the first of ops that is kept
+	_, last, err := log.Span(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases := []struct {
+		name   string
+		room   room.Key
+		after  uint64
+		gone   bool
+		oldest uint64
+	}{
+		{"a message after it is discarded", "ops", sequences[3], true, sequences[4]},
+		{"the log has never given it", "ops", last + 1, true, sequences[4]},
+		{"an empty room, before what is kept", "empty", sequences[3], true, discard - 1},
+		{"an empty room, never given", "empty", last + 1, true, discard - 1},
+		{"the oldest", "ops", sequences[4], false, 0},
+		{"within", "ops", sequences[7], false, 0},
+		{"the newest", "ops", sequences[9], false, 0},
+		{"another room's", "ops", last, false, 0},
+		{"the beginning", "ops", 0, false, 0},
+		{"an empty room, the oldest", "empty", discard - 1, false, 0},
+		{"an empty room, the newest", "empty", last, false, 0},
+		{"an empty room, the beginning", "empty", 0, false, 0},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			hub := newHub(t, room.Config{Log: log})
+			m, err := hub.Join(t.Context(), c.room, "alice", after(c.after))
+			if err == nil {
+				defer m.Leave()
+			}
+			var gone *room.GoneError
+			if errors.As(err, &gone) != c.gone || err != nil && !c.gone {
+				t.Fatalf("%v", err)
+			}
+			if c.gone && gone.Oldest != c.oldest {
+				t.Errorf("the oldest is %d, want %d", gone.Oldest, c.oldest)
+			}
+		})
+	}
+}
+
+func fillMore(t *testing.T, log *roomtest.Memory, key room.Key, count int) {
+	t.Helper()
+	for range count {
+		newest, err := log.Newest(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		draft := room.Draft{Entry: room.Entry{Room: key, User: "alice", Text: "x"}, Expected: newest}
+		if _, err := log.Append(t.Context(), []room.Draft{draft}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A room that everything of was discarded from, while the hub knew it: who has
+// had all of it has lost nothing.
+func TestWhoHasHadAllMayComeBackToAnEmptiedRoom(t *testing.T) {
+	hub, log := memoryHub(t)
+	alice := joinLive(t, hub, "ops", "alice")
+	alice.post("", "1")
+	first := alice.wantAck()
+	alice.post("", "2")
+	second := alice.wantAck()
+	alice.Leave()
+	fillMore(t, log, "other", 3)
+	log.DiscardBefore(second.Sequence + 3)
+	join(t, hub, "ops", "alice", after(second.Sequence)).want("LIVE")
+	fresh := newHub(t, room.Config{Log: log})
+	carol := join(t, fresh, "ops", "carol", beginning)
+	carol.want("LIVE")
+	carol.post("", "3")
+	carol.want("ack 3")
+	var gone *room.GoneError
+	if _, err := fresh.Join(t.Context(), "ops", "bob", after(first.Sequence)); !errors.As(err, &gone) {
+		t.Errorf("a cursor before what was discarded: %v", err)
+	}
+}
+
+// What is discarded while it is being replayed is not left out silently.
+func TestAReplayThatRetentionOvertakesEnds(t *testing.T) {
+	hub, log := memoryHub(t)
+	sequences := fill(t, log, 20, func(int) room.Key { return "ops" })
+	m, err := hub.Join(t.Context(), "ops", "alice", after(sequences[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Leave()
+	if _, err := m.Next(t.Context(), make([]room.Event, 3)); err != nil {
+		t.Fatal(err)
+	}
+	log.DiscardBefore(sequences[10])
+	var gone *room.GoneError
+	if _, err := m.Next(t.Context(), make([]room.Event, 3)); !errors.As(err, &gone) || gone.Oldest != sequences[9] {
+		t.Errorf("%v", err)
+	}
+}

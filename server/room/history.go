@@ -1,0 +1,149 @@
+package room
+
+import (
+	"context"
+	"slices"
+)
+
+// maxHistory bounds a page of history, in entries.
+const maxHistory = 1000
+
+// HistoryAfter returns at most limit of the room's entries after a sequence,
+// oldest first, and whether there are more. 0 is the beginning of what is kept;
+// after another sequence it returns a *GoneError where Join would. Fewer may come
+// than there are, but none only if there are none. Errors: *GoneError,
+// ErrUnavailable, ErrClosed, the context's.
+func (h *Hub) HistoryAfter(ctx context.Context, key Key, after uint64, limit int) (entries []Entry, more bool, err error) {
+	if h.open.Err() != nil {
+		return nil, false, ErrClosed
+	}
+	limit = min(max(limit, 1), maxHistory)
+	entries, more, err = h.config.Log.Read(ctx, key, after, limit)
+	if err != nil || after == 0 {
+		return entries, more, err
+	}
+	if len(entries) > 0 {
+		if entries[0].Previous > after {
+			return nil, false, &GoneError{Oldest: entries[0].Previous}
+		}
+		return entries, more, nil
+	}
+	return nil, false, h.noneAfter(ctx, key, after)
+}
+
+// noneAfter returns a *GoneError if a sequence after which a room has nothing is
+// one of which that says nothing: of another log, or older than all that is kept.
+func (h *Hub) noneAfter(ctx context.Context, key Key, after uint64) error {
+	first, last, err := h.config.Log.Span(ctx)
+	if err != nil {
+		return err
+	}
+	newest, err := h.config.Log.Newest(ctx, key)
+	switch {
+	case err != nil:
+		return err
+	case after > last:
+		return &GoneError{Oldest: max(newest, first-1)}
+	case newest == 0 && after < first-1:
+		return &GoneError{Oldest: first - 1}
+	default:
+		return nil
+	}
+}
+
+// HistoryBefore returns at most limit of the room's entries before a sequence, the
+// newest of them, oldest first, and whether there are older ones; 0 is the end.
+// Errors: as HistoryAfter, without *GoneError.
+//
+// The log reads forwards only, so windows of sequences before that one are read,
+// each twice as wide as the last, or half as wide where one had more than a page,
+// until they have enough. A room's entries may lie far apart, but there are few
+// such windows however long the log is.
+func (h *Hub) HistoryBefore(ctx context.Context, key Key, before uint64, limit int) (entries []Entry, more bool, err error) {
+	if h.open.Err() != nil {
+		return nil, false, ErrClosed
+	}
+	limit = min(max(limit, 1), maxHistory)
+	first, last, err := h.config.Log.Span(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	if before == 0 || before > last+1 {
+		before = last + 1
+	}
+	width := 2 * uint64(limit)
+	// One more than is wanted tells whether there are older ones.
+	for before > first && len(entries) <= limit {
+		width = min(width, before-first)
+		window, all, err := h.window(ctx, key, before-width, before)
+		if err != nil {
+			return nil, false, err
+		}
+		if !all {
+			width = (width + 1) / 2
+			continue
+		}
+		entries = append(window, entries...)
+		before, width = before-width, 2*width
+	}
+	if len(entries) > limit {
+		return slices.Clone(entries[len(entries)-limit:]), true, nil
+	}
+	return entries, false, nil
+}
+
+// window returns the room's entries with begin <= sequence < end, and whether
+// these are all: there may be more than one read returns.
+func (h *Hub) window(ctx context.Context, key Key, begin, end uint64) ([]Entry, bool, error) {
+	page, more, err := h.config.Log.Read(ctx, key, begin-1, maxHistory+1)
+	if err != nil {
+		return nil, false, err
+	}
+	for i, e := range page {
+		if e.Sequence >= end {
+			return page[:i], true, nil
+		}
+	}
+	reached := len(page) > 0 && page[len(page)-1].Sequence == end-1
+	return page, reached || !more, nil
+}
+
+// Rooms yields the rooms that have entries, with the newest's sequence, and those
+// that have members on this node and no entries, with 0, in no order, each once.
+// Errors: ErrUnavailable, ErrClosed, the context's.
+func (h *Hub) Rooms(ctx context.Context, yield func(key Key, newest uint64) bool) error {
+	if h.open.Err() != nil {
+		return ErrClosed
+	}
+	empty := h.inhabited()
+	stopped := false
+	err := h.config.Log.Rooms(ctx, func(key Key, newest uint64) bool {
+		delete(empty, key)
+		stopped = !yield(key, newest)
+		return !stopped
+	})
+	if err != nil || stopped {
+		return err
+	}
+	for key := range empty {
+		if !yield(key, 0) {
+			break
+		}
+	}
+	return nil
+}
+
+// inhabited returns the rooms that have members here.
+func (h *Hub) inhabited() map[Key]bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	keys := map[Key]bool{}
+	for key, r := range h.rooms {
+		r.mu.Lock()
+		if len(r.members) > 0 {
+			keys[key] = true
+		}
+		r.mu.Unlock()
+	}
+	return keys
+}

@@ -1,0 +1,108 @@
+package room
+
+import "context"
+
+// indexing is the reading of a room's ids under way.
+type indexing struct {
+	until uint64 // what comes after is added as it is published
+	done  chan struct{}
+	err   error // set before done is closed
+}
+
+// identify waits until the room's index has the ids of all that the log keeps. It
+// is read when somebody first posts with an id: who only listens does not wait
+// for it.
+func (r *room) identify(ctx context.Context) error {
+	r.mu.Lock()
+	if r.identified {
+		r.mu.Unlock()
+		return nil
+	}
+	run, begin := r.indexing, r.indexing == nil
+	if begin {
+		run = &indexing{until: r.tail, done: make(chan struct{})}
+		r.indexing = run
+	}
+	r.mu.Unlock()
+	if begin && !r.hub.spawn(func() { r.readIDs(run) }) {
+		r.indexingEnds(run, ErrClosed)
+	}
+	select {
+	case <-run.done:
+		return run.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// spawn starts a task that Close waits for, unless the hub is closed.
+func (h *Hub) spawn(task func()) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return false
+	}
+	h.tasks.Go(task)
+	return true
+}
+
+func (r *room) readIDs(run *indexing) {
+	err := r.through(r.hub.open, run.until, func(page []Entry) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		for i := range page {
+			if page[i].Sequence <= run.until {
+				r.know(&page[i])
+			}
+		}
+	})
+	if err != nil && r.hub.open.Err() != nil {
+		err = ErrClosed
+	}
+	r.indexingEnds(run, err)
+}
+
+// indexingEnds has those who wait go on. After an error the next to post reads
+// again.
+func (r *room) indexingEnds(run *indexing, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.indexing = nil
+	if err == nil {
+		r.identified = true
+	} else {
+		r.index = index{}
+	}
+	run.err = err
+	close(run.done)
+}
+
+// through calls each with all that the log has of the room up to a sequence, page
+// by page.
+func (r *room) through(ctx context.Context, until uint64, each func(page []Entry)) error {
+	log := r.hub.config.Log
+	attempt := 0
+	for after := uint64(0); after < until; {
+		page, more, err := log.Read(ctx, r.key, after, pageSize)
+		if err != nil {
+			return err
+		}
+		if len(page) > 0 {
+			each(page)
+			after = page[len(page)-1].Sequence
+		}
+		if more || after >= until {
+			continue
+		}
+		newest, err := log.Newest(ctx, r.key)
+		if err != nil || newest <= after {
+			return err
+		}
+		// Whoever answered the read lags.
+		if err := pause(ctx, backoff(attempt)); err != nil {
+			return err
+		}
+		attempt++
+	}
+	return nil
+}

@@ -1,0 +1,153 @@
+package jetstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	js "github.com/nats-io/nats.go/jetstream"
+)
+
+// ConnectConfig is where a shared log is and how it is kept.
+type ConnectConfig struct {
+	// URLs are the cluster's servers, such as nats://host:4222 or tls://host:4222.
+	// One that answers is enough; the others of its cluster are learned from it.
+	URLs []string
+	// TLS is for the connections to the servers; nil uses what the URLs say, with
+	// the system's roots.
+	TLS *tls.Config
+	// Credentials is a file of NATS credentials (a user's JWT and seed); optional.
+	// It is read again at each connection. The caller has made sure that others
+	// can't read it.
+	Credentials string
+	// Name begins the log's subjects, and in capitals is the stream's name: letters,
+	// digits, _ and -; empty means chat.
+	Name string
+	// Replicas is on how many servers each message is; 0 means 1. A stream that has
+	// more keeps them.
+	Replicas int
+	// Keep is how long messages are kept.
+	Keep Retention
+	// Logger is told of lost connections; nil: nobody is.
+	Logger *slog.Logger
+}
+
+// reconnectEvery is the pause between attempts to reach the servers again.
+const reconnectEvery = 500 * time.Millisecond
+
+// Connect opens the log on a NATS server or cluster, making its stream where there
+// is none. It fails if no server can be reached or the stream is not one to keep
+// rooms in. Later on, lost connections are made again for ever.
+func Connect(ctx context.Context, config ConnectConfig) (*Shared, error) {
+	n, err := config.names()
+	if err != nil {
+		return nil, err
+	}
+	l := &Shared{reconnected: make(chan struct{}, 1)}
+	s := &stream{names: n, answer: answerWithin}
+	options := config.options(s, l)
+	open := func() error {
+		servers := strings.Join(config.URLs, ",")
+		if s.writes, err = nats.Connect(servers, append(options, nats.Name(n.stream+" writes"))...); err != nil {
+			return fmt.Errorf("reach NATS at %s: %w", redacted(config.URLs), err)
+		}
+		options = append(options, nats.ReconnectHandler(func(*nats.Conn) { l.missed() }))
+		if s.reads, err = nats.Connect(servers, append(options, nats.Name(n.stream+" reads"))...); err != nil {
+			return fmt.Errorf("reach NATS at %s: %w", redacted(config.URLs), err)
+		}
+		return s.attach(ctx, streamConfig(n, config.Keep, config.Replicas, true))
+	}
+	if err := open(); err != nil {
+		s.close()
+		return nil, fmt.Errorf("jetstream: %w", err)
+	}
+	l.stream = s
+	return l, nil
+}
+
+// attach makes sure of the stream.
+func (s *stream) attach(ctx context.Context, want js.StreamConfig) error {
+	api, err := js.New(s.reads)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 4*answerWithin) // a cluster elects the stream's leader
+	defer cancel()
+	s.handle, err = ensure(ctx, api, want)
+	return err
+}
+
+func (c *ConnectConfig) names() (names, error) {
+	name := c.Name
+	if name == "" {
+		name = "chat"
+	}
+	for _, r := range name {
+		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '-') {
+			return names{}, fmt.Errorf("jetstream: %q is no name for a log: use letters, digits, _ and -", name)
+		}
+	}
+	switch {
+	case len(c.URLs) == 0:
+		return names{}, errors.New("jetstream: no server is named: give the URL of one")
+	case c.Replicas < 0 || c.Replicas > 5:
+		return names{}, fmt.Errorf("jetstream: %d replicas are not to be had: ask for 1 to 5", c.Replicas)
+	}
+	return names{stream: strings.ToUpper(name), prefix: name}, c.Keep.check()
+}
+
+// options keep a connection for ever, without anything waiting in it for a server
+// to come back: what can't be sent fails, and its sender decides.
+func (c *ConnectConfig) options(s *stream, l *Shared) []nats.Option {
+	log := c.Logger
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	options := []nats.Option{
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(reconnectEvery),
+		nats.ReconnectJitter(reconnectEvery/2, reconnectEvery/2),
+		nats.ReconnectBufSize(-1),
+		nats.PingInterval(5 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err == nil {
+				return // it is closed
+			}
+			log.Warn("a connection to NATS is lost", "error", err)
+			lost := fmt.Errorf("the connection is lost: %w", err)
+			s.writesUp.lost(lost)
+			s.readsUp.lost(lost)
+		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrSlowConsumer) {
+				l.missed()
+			}
+			log.Warn("NATS", "error", err)
+		}),
+	}
+	if c.TLS != nil {
+		options = append(options, nats.Secure(c.TLS.Clone()))
+	}
+	if c.Credentials != "" {
+		options = append(options, nats.UserCredentials(c.Credentials))
+	}
+	return options
+}
+
+// redacted lists URLs without the user and password that they may hold.
+func redacted(urls []string) string {
+	shown := make([]string, len(urls))
+	for i, u := range urls {
+		if _, host, found := strings.Cut(u, "@"); found {
+			u = host
+		}
+		shown[i] = u
+	}
+	return strings.Join(shown, ", ")
+}

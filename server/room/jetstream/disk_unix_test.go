@@ -1,0 +1,109 @@
+//go:build unix
+
+package jetstream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"securechat/server/room"
+	"securechat/server/room/jetstream"
+)
+
+// limitFiles makes writes fail that would make a file longer, as a full disk does,
+// until the test is over or lift is called.
+func limitFiles(t *testing.T, bytes uint64) (lift func()) {
+	t.Helper()
+	var before syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &before); err != nil {
+		t.Fatal(err)
+	}
+	set := func(limit syscall.Rlimit) {
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+			t.Error(err)
+		}
+	}
+	set(syscall.Rlimit{Cur: bytes, Max: before.Max})
+	t.Cleanup(func() { set(before) })
+	return func() { set(before) }
+}
+
+// While nothing can be written, appends fail, alone and together, and reads go on.
+// What was refused is not there, and the log takes more as soon as there is room.
+func TestWritesThatFail(t *testing.T) {
+	log := openEmbedded(t, jetstream.EmbeddedConfig{Dir: t.TempDir() + "/log", Logger: slog.New(slog.DiscardHandler)})
+	defer log.Close()
+	var want []string
+	var newest uint64
+	large := strings.Repeat("x", 50<<10)
+	store := func(text string, count int) error {
+		drafts := make([]room.Draft, count)
+		for i := range drafts {
+			drafts[i] = said("ops", newest, fmt.Sprint(text, i, large))
+		}
+		// Long before a slow disk would be given up.
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		defer cancel()
+		first, err := log.Append(ctx, drafts)
+		if err != nil {
+			return err
+		}
+		newest = first + uint64(count) - 1
+		for _, d := range drafts {
+			want = append(want, d.Text)
+		}
+		return nil
+	}
+	check := func() {
+		t.Helper()
+		entries := readAll(t, log, "ops")
+		var last uint64
+		for i, e := range entries {
+			if i >= len(want) || e.Text != want[i] || e.Previous != last {
+				t.Fatalf("entry %d of %d, %d<%d, is not what was stored", i, len(entries), e.Previous, e.Sequence)
+			}
+			last = e.Sequence
+		}
+		if len(entries) != len(want) {
+			t.Fatalf("there are %d entries, %d were acknowledged", len(entries), len(want))
+		}
+	}
+	for _, failing := range []struct {
+		count int
+		limit uint64
+	}{
+		{1, 120 << 10},
+		{3, 120 << 10}, // while the batch is taken in
+		{3, 300 << 10}, // while it is committed
+	} {
+		count := failing.count
+		for i := range 3 {
+			if err := store(fmt.Sprint("before", i), count); err != nil {
+				t.Fatal(err)
+			}
+		}
+		lift := limitFiles(t, failing.limit)
+		for i := range 2 {
+			err := store(fmt.Sprint("meanwhile", i), count)
+			if !errors.Is(err, room.ErrUnavailable) {
+				t.Fatalf("an append of %d gave %v, want ErrUnavailable", count, err)
+			}
+			if strings.Contains(err.Error(), "xxx") {
+				t.Error("the error quotes the message")
+			}
+			t.Log(err)
+			check()
+		}
+		lift()
+		if err := store("after", count); err != nil {
+			t.Fatalf("with room again: %v", err)
+		}
+		check()
+	}
+}

@@ -1,0 +1,302 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"securechat/server/room"
+)
+
+// EmbeddedConfig is where an embedded log is and how it is kept.
+type EmbeddedConfig struct {
+	// Dir is the folder that holds the log. It is made where it is not there, and
+	// must belong to this process's user alone: others have no rights to it.
+	Dir string
+	// Keep is how long messages are kept.
+	Keep Retention
+	// SyncInterval, where it is not 0, is how often what was appended is made
+	// durable. A crash of the machine, not of the process, then loses what was
+	// acknowledged since. 0 makes each append durable before it is acknowledged.
+	SyncInterval time.Duration
+	// Logger is told what the server reports; nil: nobody is.
+	Logger *slog.Logger
+}
+
+// Local is a room.Log in a NATS server inside this process, which nobody else can
+// reach. It writes ahead of a full disk: an append is refused while there is no
+// room for it. A server that could not write all the same is replaced by a new one
+// on the same folder, which shows what has been stored.
+type Local struct {
+	config EmbeddedConfig
+	unlock func() error
+
+	mu      sync.Mutex
+	current *instance // nil: none runs; see down
+	down    error     // why none runs
+	tried   time.Time // when one was last started
+}
+
+var _ room.Log = (*Local)(nil)
+
+const (
+	// reserve is the free space that appends leave on the disk, for what the server
+	// writes beside them.
+	reserve = 8 << 20
+	// restartEvery is the least time between attempts to start a server.
+	restartEvery = time.Second
+)
+
+var (
+	errClosed = errors.New("it is closed")
+	errBroken = errors.New("it could not be written to and is opened again in a moment")
+)
+
+// Embedded opens the log in a folder. One process at a time can have it open.
+func Embedded(config EmbeddedConfig) (*Local, error) {
+	if err := config.Keep.check(); err != nil {
+		return nil, err
+	}
+	if config.SyncInterval < 0 {
+		return nil, errors.New("jetstream: the interval between syncs is negative: 0 syncs before each acknowledgement")
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	dir, err := filepath.Abs(config.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("jetstream: %w", err)
+	}
+	config.Dir = dir
+	if err := ownFolder(dir); err != nil {
+		return nil, fmt.Errorf("jetstream: %w", err)
+	}
+	unlock, err := lock(filepath.Join(dir, "lock"))
+	if err != nil {
+		return nil, fmt.Errorf("jetstream: lock %s: %w", dir, err)
+	}
+	l := &Local{config: config, unlock: unlock}
+	if l.current, err = start(&l.config); err != nil {
+		return nil, errors.Join(fmt.Errorf("jetstream: open the log in %s: %w", dir, err), unlock())
+	}
+	return l, nil
+}
+
+// ownFolder makes the folder or sees to it that nobody else can write into it.
+func ownFolder(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%s is not a folder: name one", dir)
+	}
+	return checkFolder(info, dir)
+}
+
+// instance returns the running server, starting one where the last one has failed.
+func (l *Local) instance() (*instance, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.running()
+}
+
+// replace stops a server that can't write and starts another. Where somebody else
+// has done so meanwhile, it returns that one.
+func (l *Local) replace(failed *instance) (*instance, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.current == failed {
+		l.config.Logger.Error("the log could not be written to: it is opened again", "folder", l.config.Dir)
+		l.current.stop()
+		l.current, l.down = nil, errBroken
+	}
+	return l.running()
+}
+
+// running needs mu.
+func (l *Local) running() (*instance, error) {
+	if l.current != nil {
+		return l.current, nil
+	}
+	if errors.Is(l.down, errClosed) || time.Since(l.tried) < restartEvery {
+		return nil, l.down
+	}
+	l.tried = time.Now()
+	l.current, l.down = start(&l.config)
+	if l.down != nil {
+		l.config.Logger.Error("the log can't be opened again: it is tried once more with the next call",
+			"folder", l.config.Dir, "error", l.down)
+	}
+	return l.current, l.down
+}
+
+// Close implements room.Log.
+func (l *Local) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if errors.Is(l.down, errClosed) {
+		return nil
+	}
+	if l.current != nil {
+		l.current.stop()
+		l.current = nil
+	}
+	l.down = errClosed
+	return l.unlock()
+}
+
+// Append implements room.Log.
+func (l *Local) Append(ctx context.Context, drafts []room.Draft) (uint64, error) {
+	if len(drafts) == 0 {
+		return 0, nil
+	}
+	in, err := l.instance()
+	if err != nil {
+		return 0, unavailable("append", err)
+	}
+	a, err := in.prepare(ctx, drafts)
+	if err != nil {
+		return 0, l.failed(ctx, in, "append", err)
+	}
+	if err := enoughSpace(l.config.Dir, a.size()); err != nil {
+		return 0, unavailable("append", err)
+	}
+	var first uint64
+	err = persistently(ctx, "append", new(bool), func(attempt int) (err error) {
+		first, err = l.attempt(ctx, in, a, attempt)
+		return err
+	})
+	return first, err
+}
+
+// attempt sends the append and settles what became of it.
+func (l *Local) attempt(ctx context.Context, in *instance, a *appending, attempt int) (uint64, error) {
+	attemptCtx, done := in.whileSound(ctx)
+	first, err := in.send(attemptCtx, a, attempt)
+	done()
+	var doubt *doubtError
+	switch {
+	case err == nil:
+		return first, nil
+	case ctx.Err() != nil:
+		return 0, l.failed(ctx, in, "append", err)
+	case errors.As(err, &doubt):
+		return l.settle(ctx, in, a, doubt)
+	case !errors.Is(err, errRefused):
+		return 0, final{l.failed(ctx, in, "append", err)}
+	}
+	found, first, lookErr := in.find(ctx, a)
+	switch {
+	case lookErr != nil:
+		return 0, lookErr
+	case found == stored:
+		return first, nil
+	case found == overtaken:
+		return 0, room.ErrConflict
+	default:
+		return 0, err // what it expects is put right, or a message was under way
+	}
+}
+
+// settle finds out from a new server whether an append without an answer has been
+// stored. A server that has been stopped can't store it later.
+func (l *Local) settle(ctx context.Context, in *instance, a *appending, doubt *doubtError) (uint64, error) {
+	for attempt := 1; ; attempt++ {
+		next, err := l.replace(in)
+		if err == nil {
+			var found finding
+			var first uint64
+			found, first, err = next.find(ctx, a)
+			switch {
+			case err == nil && found == stored:
+				return first, nil
+			case err == nil && found == overtaken:
+				return 0, room.ErrConflict
+			case err == nil:
+				return 0, final{unavailable("append", doubt.cause)}
+			}
+			in = next
+		}
+		if errors.Is(err, errClosed) {
+			return 0, final{unavailable("append", err)}
+		}
+		if err := pause(ctx, attempt); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// failed replaces a server that is the reason of a failure and returns the error
+// for the caller.
+func (l *Local) failed(ctx context.Context, in *instance, doing string, err error) error {
+	if in.trouble() != nil {
+		_, _ = l.replace(in) // the next call has the error, if there is one
+	}
+	return errorOf(ctx, doing, err)
+}
+
+// Read implements room.Log.
+func (l *Local) Read(ctx context.Context, key room.Key, after uint64, limit int) (entries []room.Entry, more bool, err error) {
+	err = l.ask(ctx, "read a room", func(in *instance) (err error) {
+		entries, more, err = in.read(ctx, key, after, limit)
+		return err
+	})
+	return entries, more, err
+}
+
+// Newest implements room.Log.
+func (l *Local) Newest(ctx context.Context, key room.Key) (newest uint64, err error) {
+	err = l.ask(ctx, "look for a room's newest message", func(in *instance) (err error) {
+		newest, err = in.newest(ctx, key)
+		return err
+	})
+	return newest, err
+}
+
+// Span implements room.Log.
+func (l *Local) Span(ctx context.Context) (first, last uint64, err error) {
+	err = l.ask(ctx, "look for the log's span", func(in *instance) (err error) {
+		first, last, err = in.span(ctx)
+		return err
+	})
+	return first, last, err
+}
+
+// Rooms implements room.Log.
+func (l *Local) Rooms(ctx context.Context, yield func(room.Key, uint64) bool) error {
+	in, err := l.instance()
+	if err != nil {
+		return unavailable("list the rooms", err)
+	}
+	if err := in.rooms(ctx, yield); err != nil {
+		return l.failed(ctx, in, "list the rooms", err)
+	}
+	return nil
+}
+
+// ask asks the server, and the next one where it is replaced meanwhile.
+func (l *Local) ask(ctx context.Context, doing string, question func(*instance) error) error {
+	in, err := l.instance()
+	if err != nil {
+		return unavailable(doing, err)
+	}
+	if err = question(in); err == nil {
+		return nil
+	}
+	if ctx.Err() == nil && in.trouble() != nil {
+		if in, err = l.replace(in); err != nil {
+			return unavailable(doing, err)
+		}
+		err = question(in)
+	}
+	return errorOf(ctx, doing, err)
+}

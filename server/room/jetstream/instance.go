@@ -1,0 +1,168 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// localNames are the names of the stream in an embedded log.
+var localNames = names{stream: "CHAT", prefix: "chat"}
+
+const (
+	// startWithin is how long a server may take to read what its folder holds.
+	startWithin = 10 * time.Minute
+	// slowAfter is how long an append goes without an answer before the server is
+	// asked how it is, and then as often.
+	slowAfter = time.Second
+	// localAnswer is how long a slow disk has, as long as it does not fail.
+	localAnswer = 30 * time.Second
+	// maxPayload is the largest message that the server takes, headers included.
+	maxPayload = 8 << 20
+)
+
+// instance is a server in this process and its stream.
+type instance struct {
+	*stream
+	server *server.Server
+}
+
+// start starts a server on the folder. What the folder holds is made durable
+// first: a process that was killed may have left it in the system's memory, and
+// what can be read from the log is to be as good as what it acknowledged.
+func start(config *EmbeddedConfig) (*instance, error) {
+	store := filepath.Join(config.Dir, "store")
+	if err := syncBlocks(store); err != nil {
+		return nil, err
+	}
+	s, err := server.NewServer(&server.Options{
+		ServerName:             "room-log",
+		DontListen:             true,
+		NoSigs:                 true,
+		JetStream:              true,
+		StoreDir:               store,
+		JetStreamMaxStore:      1 << 62, // the disk is the limit
+		JetStreamMaxMemory:     64 << 20,
+		SyncAlways:             config.SyncInterval == 0,
+		SyncInterval:           config.SyncInterval,
+		MaxPayload:             maxPayload,
+		DisableJetStreamBanner: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.SetLogger(serverLog{config.Logger}, false, false)
+	in := &instance{server: s, stream: &stream{names: localNames, answer: localAnswer}}
+	s.Start()
+	if err := in.open(config); err != nil {
+		in.stop()
+		return nil, err
+	}
+	return in, nil
+}
+
+func (in *instance) open(config *EmbeddedConfig) (err error) {
+	if !in.server.ReadyForConnections(startWithin) {
+		return errors.New("the server does not start")
+	}
+	if !in.server.JetStreamEnabled() {
+		return errors.New("the server can't use the folder: its log says why")
+	}
+	for _, nc := range []**nats.Conn{&in.writes, &in.reads} {
+		if *nc, err = nats.Connect("", nats.InProcessServer(in.server), nats.NoReconnect(),
+			nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+				config.Logger.Warn("the connection to the log", "error", err)
+			})); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
+	defer cancel()
+	if err := in.attach(ctx, streamConfig(in.names, config.Keep, 1, false)); err != nil {
+		return err
+	}
+	return in.repair(ctx)
+}
+
+// stop ends the connections and the server, and waits until they have.
+func (in *instance) stop() {
+	in.stream.close()
+	in.server.Shutdown()
+	in.server.WaitForShutdown()
+}
+
+// trouble returns what keeps the server from writing, if anything does.
+func (in *instance) trouble() error {
+	if !in.server.JetStreamEnabled() {
+		return errors.New("the server has given up on the folder")
+	}
+	health := in.server.Healthz(&server.HealthzOptions{Account: server.DEFAULT_GLOBAL_ACCOUNT, Stream: in.names.stream})
+	if health.Error != "" {
+		return errors.New(health.Error)
+	}
+	return nil
+}
+
+// whileSound returns a context that ends with ctx, or once the server is in
+// trouble: it does not answer what it could not write. Stop waits for the watch.
+func (in *instance) whileSound(ctx context.Context) (sound context.Context, stop func()) {
+	sound, cancel := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		slow := time.NewTicker(slowAfter)
+		defer slow.Stop()
+		for {
+			select {
+			case <-sound.Done():
+				return
+			case <-slow.C:
+			}
+			if err := in.trouble(); err != nil {
+				cancel(err)
+				return
+			}
+		}
+	})
+	return sound, func() {
+		cancel(nil)
+		watch.Wait()
+	}
+}
+
+// syncBlocks makes the messages in a store durable.
+func syncBlocks(store string) error {
+	return filepath.WalkDir(store, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		case entry.IsDir() && runtime.GOOS == "windows", // which has no such thing
+			!entry.IsDir() && !strings.HasSuffix(path, ".blk"):
+			return nil
+		}
+		mode := os.O_RDWR
+		if entry.IsDir() {
+			mode = os.O_RDONLY
+		}
+		file, err := os.OpenFile(path, mode, 0)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		if err := file.Sync(); err != nil {
+			return fmt.Errorf("sync %s: %w", path, err)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,100 @@
+package room
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// An Entry is a message as the log keeps it.
+type Entry struct {
+	// Room is the room's key.
+	Room Key
+	// Sequence is the entry's position in the log: it rises, never repeats, and
+	// rooms share it. Previous is that of the room's entry before it, kept or not,
+	// and 0 for the room's first. Where retention has left nothing of the room and
+	// the writer knew of nothing either, nobody can tell: then it is the last
+	// sequence that the log no longer has, so that nothing is missed unnoticed.
+	Sequence, Previous uint64
+	// User is the verified author, ID the author's idempotency key; it may be empty.
+	User, ID string
+	Text     string
+	// Time is when the message was accepted, to the millisecond.
+	Time time.Time
+	// Traceparent is the W3C trace context in which the entry was stored; empty
+	// where that was not traced.
+	Traceparent string
+}
+
+// A Draft is a message to be appended. Its strings are valid UTF-8. Expected is
+// the sequence of the room's newest entry that the caller knows of, 0 where it
+// knows of none; the entry itself may have been discarded since, and nothing that
+// is younger than the log's retention may be unknown to the caller. Among the
+// drafts of one Append the first of each room counts; those after it follow it.
+type Draft struct {
+	Entry    // Sequence and Previous are the log's to give
+	Expected uint64
+}
+
+var (
+	// ErrConflict says that a room has entries of which the caller did not know:
+	// read them and append again.
+	ErrConflict = errors.New("room: another node has written to the room meanwhile")
+	// ErrUnavailable says that the log cannot store or read now, because its disk
+	// is full or its cluster has no quorum, and may later.
+	ErrUnavailable = errors.New("room: the log is not available")
+)
+
+// A Log keeps the messages of all rooms in one order. Its methods may be called
+// concurrently.
+type Log interface {
+	// Append stores the drafts in this order, all or none, and returns once they
+	// are durable, with the sequence of the first; the others follow it without a
+	// gap. It is exact: an append whose outcome is in doubt is tried again until
+	// it is known, so that an error means that nothing of it is stored, save where
+	// the context ends first. Errors: ErrConflict, ErrUnavailable, the context's.
+	Append(ctx context.Context, drafts []Draft) (first uint64, err error)
+
+	// Read returns the room's entries after a sequence, oldest first, at most
+	// limit of them and at most about a MiB, and whether there are more. What it
+	// returns has no holes; that entries before the first of them have been
+	// discarded shows in the first's Previous. In a cluster it may be as of a moment
+	// ago and so lack the newest: Newest tells whether it does.
+	Read(ctx context.Context, room Key, after uint64, limit int) (entries []Entry, more bool, err error)
+
+	// Newest returns the sequence of the room's newest entry, 0 where it has none,
+	// as of a moment after the call.
+	Newest(ctx context.Context, room Key) (uint64, error)
+
+	// Span returns the first sequence that the log may still have and the last
+	// that it has given: last is first-1 where it is empty. Sequences begin at 2,
+	// so that last is a position that a reader can come back to from the start.
+	Span(ctx context.Context) (first, last uint64, err error)
+
+	// Rooms calls yield with each room that has entries and the sequence of its
+	// newest, in no order, until yield returns false.
+	Rooms(ctx context.Context, yield func(room Key, newest uint64) bool) error
+
+	// Close releases what the log holds. Nothing may be under way.
+	Close() error
+}
+
+// A Cluster is what the hubs of several nodes need of one another beside a common
+// log. Its methods may be called concurrently.
+type Cluster interface {
+	// Follow calls each with the room's entries of all nodes, this one's too, soon
+	// after they are stored, on one goroutine, in order; some may be missing. It
+	// ends when stop has returned.
+	Follow(room Key, each func(Entry)) (stop func(), err error)
+
+	// Publish sends a note, which is not stored, to those that listen to the room,
+	// this node included.
+	Publish(room Key, note []byte) error
+	// Listen calls each with the room's notes, on one goroutine. It ends when stop
+	// has returned.
+	Listen(room Key, each func(note []byte)) (stop func(), err error)
+
+	// Reconnected gives a value after a connection was lost and made again:
+	// entries and notes may have been missed. One value may stand for several.
+	Reconnected() <-chan struct{}
+}

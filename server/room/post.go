@@ -1,0 +1,170 @@
+package room
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel/trace"
+)
+
+const (
+	// maxUnacknowledged and maxUnacknowledgedBytes bound what a member has posted
+	// and has not been given the acknowledgement of. One post is let in whatever
+	// its size.
+	maxUnacknowledged      = 64
+	maxUnacknowledgedBytes = 256 << 10
+	// postOverhead is what a post counts beside its text and id, in bytes.
+	postOverhead = 64
+)
+
+// post is a message on its way to the log.
+type post struct {
+	member *Member
+	Posting
+	hash   uint64 // of the user and id, if there is an id
+	weight int
+	// checked is a tail of the room up to which the log has no entry with the
+	// post's id, save duplicate.
+	checked   uint64
+	duplicate *Entry
+	// traceparent is what is stored, span that of the storing where it records.
+	traceparent string
+	span        trace.Span
+}
+
+// Post hands a message over to be stored, and waits while too much of what the
+// member has posted is not acknowledged. The acknowledgement is an event. Where
+// the room has a message of this user with this id already, it is that one that
+// is acknowledged. For one goroutine, another than that of Next.
+// Errors: those of Next, ErrText, and the log's where it cannot be asked for the id.
+func (m *Member) Post(ctx context.Context, p Posting) error {
+	if !valid(p.ID) || !valid(p.Text) {
+		return ErrText
+	}
+	one := &post{member: m, Posting: p, weight: len(p.Text) + len(p.ID) + postOverhead}
+	if err := m.charge(ctx, one.weight); err != nil {
+		return err
+	}
+	one.traceparent = m.room.hub.storing(one)
+	if err := m.submit(ctx, one); err != nil {
+		one.stored(err)
+		m.refund(one.weight)
+		return err
+	}
+	return nil
+}
+
+func (m *Member) submit(ctx context.Context, one *post) error {
+	r := m.room
+	if one.ID != "" {
+		one.hash = r.hub.config.hash(m.user, one.ID)
+		if err := r.identify(ctx); err != nil {
+			return err
+		}
+		if err := r.check(ctx, one); err != nil {
+			return err
+		}
+	}
+	select {
+	case r.hub.queue <- one:
+		return nil
+	case <-m.done:
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return m.ended
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// charge waits until there is room for a post of that weight and takes it.
+func (m *Member) charge(ctx context.Context, weight int) error {
+	r := m.room
+	for {
+		r.mu.Lock()
+		if m.ended != nil {
+			defer r.mu.Unlock()
+			return m.ended
+		}
+		if m.unacknowledged == 0 ||
+			m.unacknowledged < maxUnacknowledged && m.unacknowledgedBytes+weight <= maxUnacknowledgedBytes {
+			m.unacknowledged++
+			m.unacknowledgedBytes += weight
+			r.pending++
+			r.mu.Unlock()
+			return nil
+		}
+		if m.credit == nil {
+			m.credit = make(chan struct{}, 1)
+		}
+		credit := m.credit
+		r.mu.Unlock()
+		select {
+		case <-credit:
+		case <-m.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (m *Member) refund(weight int) {
+	r := m.room
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m.unacknowledged--
+	m.unacknowledgedBytes -= weight
+	r.pending--
+}
+
+// check finds out whether the room has an entry of the post's user and id, as far
+// as it is known now. It does what it can on the poster's goroutine, so that the
+// writer need not read.
+func (r *room) check(ctx context.Context, p *post) error {
+	r.mu.Lock()
+	tail := r.tail
+	candidates := r.index.find(p.hash, p.checked)
+	r.mu.Unlock()
+	for _, sequence := range candidates {
+		entry, err := r.entry(ctx, sequence)
+		if err != nil {
+			return err
+		}
+		if entry != nil && entry.User == p.member.user && entry.ID == p.ID {
+			p.duplicate = entry
+			return nil
+		}
+	}
+	p.checked = tail
+	return nil
+}
+
+// entry returns the room's entry of that sequence, nil if it is discarded.
+func (r *room) entry(ctx context.Context, sequence uint64) (*Entry, error) {
+	r.mu.Lock()
+	if e, ok := r.ring.message(sequence); ok {
+		found := *e
+		r.mu.Unlock()
+		return &found, nil
+	}
+	r.mu.Unlock()
+	for attempt := 0; ; attempt++ {
+		entries, _, err := r.hub.config.Log.Read(ctx, r.key, sequence-1, 1)
+		if err != nil {
+			return nil, err
+		}
+		if len(entries) > 0 {
+			if entries[0].Sequence == sequence {
+				return &entries[0], nil
+			}
+			return nil, nil
+		}
+		newest, err := r.hub.config.Log.Newest(ctx, r.key)
+		if err != nil || newest < sequence {
+			return nil, err
+		}
+		// Whoever answered the read lags.
+		if err := pause(ctx, backoff(attempt)); err != nil {
+			return nil, err
+		}
+	}
+}

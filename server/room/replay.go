@@ -1,0 +1,140 @@
+package room
+
+import (
+	"context"
+	"errors"
+
+	chatpb "securechat/proto/chat"
+)
+
+// reachable returns a *GoneError if the room cannot be replayed from after a
+// sequence without leaving out what has been discarded.
+func (r *room) reachable(ctx context.Context, after uint64) error {
+	if after == 0 {
+		return nil
+	}
+	r.mu.Lock()
+	tail, evicted, floor, lost := r.tail, r.ring.evicted, r.floor, r.lost
+	r.mu.Unlock()
+	switch {
+	case after > tail && after > floor:
+		return r.given(ctx, after)
+	case after < lost:
+		return &GoneError{Oldest: lost}
+	case after >= evicted:
+		return nil
+	}
+	entries, _, err := r.hub.config.Log.Read(ctx, r.key, after, 1)
+	if err != nil {
+		return err
+	}
+	return r.whole(ctx, after, entries)
+}
+
+// given returns a *GoneError if the log has not got as far as a sequence.
+func (r *room) given(ctx context.Context, after uint64) error {
+	first, last, err := r.hub.config.Log.Span(ctx)
+	if err != nil || after <= last {
+		return err
+	}
+	entries, _, err := r.hub.config.Log.Read(ctx, r.key, 0, 1)
+	if err != nil {
+		return err
+	}
+	if len(entries) > 0 {
+		return &GoneError{Oldest: entries[0].Previous}
+	}
+	return &GoneError{Oldest: first - 1}
+}
+
+// whole returns a *GoneError if entries, read after a sequence that the room has
+// messages after, do not begin with the first of these.
+func (r *room) whole(ctx context.Context, after uint64, entries []Entry) error {
+	if len(entries) > 0 {
+		if entries[0].Previous > after {
+			return &GoneError{Oldest: entries[0].Previous}
+		}
+		return nil
+	}
+	newest, err := r.hub.config.Log.Newest(ctx, r.key)
+	if err != nil || newest > after {
+		return err // whoever answered the read lags
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &GoneError{Oldest: r.tail}
+}
+
+// replay fills events with messages from the log. It returns none where it has to
+// be called again, or the ring goes on.
+func (m *Member) replay(ctx context.Context, events []Event) (int, error) {
+	r := m.room
+	r.mu.Lock()
+	after, tail := m.last, r.tail
+	r.mu.Unlock()
+	entries, _, err := r.hub.config.Log.Read(ctx, r.key, after, len(events))
+	if err != nil {
+		return 0, err
+	}
+	if after > 0 {
+		if err := r.whole(ctx, after, entries); err != nil {
+			return 0, err
+		}
+	}
+	if len(entries) == 0 {
+		return 0, m.nothing(ctx, after, tail)
+	}
+	n := m.keep(events, entries, tail)
+	return n, encodeAll(events[:n])
+}
+
+// nothing is for a read that returned nothing though the room has had messages
+// after that sequence: they are discarded, or whoever answered lags.
+func (m *Member) nothing(ctx context.Context, after, tail uint64) error {
+	newest, err := m.room.hub.config.Log.Newest(ctx, m.room.key)
+	if err != nil {
+		return err
+	}
+	if newest > after {
+		return pause(ctx, backoff(2))
+	}
+	m.room.mu.Lock()
+	defer m.room.mu.Unlock()
+	m.last = max(m.last, tail)
+	return nil
+}
+
+// keep fills events with entries up to tail: what comes after it may be the
+// member's own, which the writer has yet to say.
+func (m *Member) keep(events []Event, entries []Entry, tail uint64) int {
+	m.room.mu.Lock()
+	defer m.room.mu.Unlock()
+	n := 0
+	for _, entry := range entries {
+		if entry.Sequence > tail {
+			m.last = max(m.last, tail)
+			break
+		}
+		for n < len(events) && m.pay(&events[n]) {
+			n++
+		}
+		if n == len(events) {
+			break
+		}
+		events[n] = Event{Kind: chatpb.Kind_MESSAGE, Entry: entry}
+		m.had(&events[n])
+		n++
+	}
+	return n
+}
+
+func encodeAll(events []Event) error {
+	var failed error
+	for i := range events {
+		if e := &events[i]; e.Kind == chatpb.Kind_MESSAGE {
+			wire, err := AppendMessage(nil, &e.Entry)
+			e.Wire, failed = wire, errors.Join(failed, err)
+		}
+	}
+	return failed
+}

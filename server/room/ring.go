@@ -1,0 +1,78 @@
+package room
+
+// ring has a room's recent events, once for all members, who read it at
+// positions of their own. Positions count the room's events from 0.
+type ring struct {
+	limit, limitBytes int
+
+	slots      []*Event // its length is a power of two: the event at p is in p mod it
+	base, head uint64   // the positions kept: base to before head
+	bytes      int
+	// evicted is the sequence of the newest message that the ring has no more: it
+	// has every message of the room that came after.
+	evicted uint64
+}
+
+// eventOverhead is about what an event takes beside its texts, in bytes.
+const eventOverhead = 256
+
+// weight is what an event counts in the ring's bytes: what a member is sent. With
+// the text, which the event has beside its encoding, it takes up to twice that.
+func weight(e *Event) int { return eventOverhead + len(e.Wire) + len(e.User) }
+
+// push appends an event and evicts what is beyond the limits, but never the event
+// itself. Events are not changed afterwards.
+func (r *ring) push(e *Event) {
+	if r.head-r.base == uint64(len(r.slots)) {
+		r.grow()
+	}
+	*r.slot(r.head) = e
+	r.head++
+	r.bytes += weight(e)
+	for r.base+1 < r.head && (r.head-r.base > uint64(r.limit) || r.bytes > r.limitBytes) {
+		r.evict()
+	}
+}
+
+func (r *ring) evict() {
+	slot := r.slot(r.base)
+	e := *slot
+	*slot = nil
+	r.base++
+	r.bytes -= weight(e)
+	r.evicted = max(r.evicted, e.Entry.Sequence)
+}
+
+// clear evicts everything and gives its memory back.
+func (r *ring) clear() {
+	for r.base < r.head {
+		r.evict()
+	}
+	r.slots = nil
+}
+
+func (r *ring) slot(position uint64) **Event {
+	return &r.slots[position&uint64(len(r.slots)-1)]
+}
+
+func (r *ring) at(position uint64) *Event { return *r.slot(position) }
+
+func (r *ring) grow() {
+	old := *r
+	r.slots = make([]*Event, max(8, 2*len(old.slots)))
+	for p := old.base; p < old.head; p++ {
+		*r.slot(p) = old.at(p)
+	}
+}
+
+// message returns the message of a sequence if the ring has it, the newest first
+// being looked at.
+func (r *ring) message(sequence uint64) (*Entry, bool) {
+	for p := r.head; p > r.base; p-- {
+		e := r.at(p - 1)
+		if e.Entry.Sequence == sequence && sequence != 0 {
+			return &e.Entry, true
+		}
+	}
+	return nil, false
+}

@@ -1,0 +1,187 @@
+package room
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// pageSize is how many entries are read from the log at a time.
+const pageSize = 512
+
+// acquire returns the room, loaded, and holds it until release. Those who come
+// while it is being loaded wait for the same load.
+func (h *Hub) acquire(ctx context.Context, key Key) (*room, error) {
+	h.mu.Lock()
+	if h.closed {
+		h.mu.Unlock()
+		return nil, ErrClosed
+	}
+	r := h.rooms[key]
+	if r == nil {
+		r = newRoom(h, key)
+		h.rooms[key] = r
+		h.tasks.Go(r.load)
+	}
+	r.holders++
+	h.mu.Unlock()
+
+	select {
+	case <-r.ready:
+	case <-ctx.Done():
+		h.release(r)
+		return nil, ctx.Err()
+	}
+	if r.failed != nil {
+		h.release(r)
+		return nil, r.failed
+	}
+	return r, nil
+}
+
+func (h *Hub) release(r *room) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	r.holders--
+	r.idle = h.config.Now()
+}
+
+// load finds the room in the log. It follows the room before, so that nothing is
+// missed in between.
+func (r *room) load() {
+	defer close(r.ready)
+	err := r.follow()
+	if err == nil {
+		err = r.find(r.hub.open)
+	}
+	if err == nil {
+		return
+	}
+	if r.failed = fmt.Errorf("load the room: %w", err); r.hub.open.Err() != nil {
+		r.failed = ErrClosed
+	}
+	r.hub.mu.Lock()
+	if r.hub.rooms[r.key] == r {
+		delete(r.hub.rooms, r.key) // the next who comes tries again
+	}
+	r.hub.mu.Unlock()
+	r.unfollow()
+}
+
+// find finds out where the room stands in the log.
+func (r *room) find(ctx context.Context) error {
+	log := r.hub.config.Log
+	first, last, err := log.Span(ctx)
+	if err != nil {
+		return err
+	}
+	newest, err := log.Newest(ctx, r.key)
+	if err != nil {
+		return err
+	}
+	if newest == 0 { // what it had may just have been discarded
+		if first, _, err = log.Span(ctx); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tail, r.floor, r.ring.evicted = newest, last, newest
+	if newest == 0 {
+		r.lost = first - 1
+	}
+	r.loaded = true
+	if r.heard > r.tail {
+		r.hub.read(r)
+	}
+	return nil
+}
+
+// errBusy says that the room is being appended to, so that who does it has to
+// catch up afterwards.
+var errBusy = errors.New("room: an append is under way")
+
+// catchUp publishes what the log has after tail. It does not while the room is
+// being appended to, save for the writer itself (catchUpAppending): what it would
+// read may be this node's own posts, which only the writer can tell.
+func (r *room) catchUp(ctx context.Context) error {
+	return r.advance(ctx, func() bool { return !r.appending })
+}
+
+func (r *room) catchUpAppending(ctx context.Context) error {
+	return r.advance(ctx, func() bool { return true })
+}
+
+// advance reads from the log up to what is its newest when it begins, and publishes
+// as long as may, called with mu, says so.
+func (r *room) advance(ctx context.Context, may func() bool) error {
+	log := r.hub.config.Log
+	newest, err := log.Newest(ctx, r.key)
+	if err != nil {
+		return err
+	}
+	for attempt := 0; ; {
+		r.mu.Lock()
+		after := r.tail
+		r.mu.Unlock()
+		if newest <= after {
+			return nil
+		}
+		entries, more, err := log.Read(ctx, r.key, after, pageSize)
+		if err != nil {
+			return err
+		}
+		if err := r.publishRead(entries, may); err != nil {
+			return err
+		}
+		if more || len(entries) > 0 {
+			continue
+		}
+		// It has just been discarded, or a node of the log's answered that lags.
+		if newest, err = log.Newest(ctx, r.key); err != nil {
+			return err
+		}
+		if newest > after {
+			if err := pause(ctx, backoff(attempt)); err != nil {
+				return err
+			}
+			attempt++
+		}
+	}
+}
+
+func (r *room) publishRead(entries []Entry, may func() bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !may() {
+		if last := len(entries) - 1; last >= 0 {
+			r.heard = max(r.heard, entries[last].Sequence) // for who is appending to read
+		}
+		return errBusy
+	}
+	for _, entry := range entries {
+		if entry.Sequence > r.tail {
+			r.publish(entry)
+		}
+	}
+	r.broadcast()
+	return nil
+}
+
+// backoff is how long to wait before an attempt, counted from 0: a few
+// milliseconds at first, at most a quarter of a second.
+func backoff(attempt int) time.Duration {
+	return min(2*time.Millisecond<<min(attempt, 10), 250*time.Millisecond)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,80 @@
+package roomtest
+
+import (
+	"time"
+
+	"securechat/server/room"
+)
+
+// DiscardBefore discards the entries of all rooms before a sequence, as a log's
+// age limit does.
+func (m *Memory) DiscardBefore(sequence uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.order) > 0 && m.order[0].Sequence < sequence {
+		m.discardFirst()
+	}
+}
+
+// DiscardRoom discards a room's entries but the newest keep of them, as a limit a
+// room does.
+func (m *Memory) DiscardRoom(key room.Key, keep int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if keep == 0 {
+		m.keep(key, 0)
+		return
+	}
+	m.keepNewest(key, keep)
+}
+
+// first returns the first sequence that is kept, or the next one to be given.
+func (m *Memory) first() uint64 {
+	for len(m.order) > 0 && m.order[0].discarded {
+		m.order = m.order[1:]
+	}
+	if len(m.order) == 0 {
+		return m.last + 1
+	}
+	return m.order[0].Sequence
+}
+
+// expire discards what is too old.
+func (m *Memory) expire() {
+	if m.limits.MaxAge == 0 {
+		return
+	}
+	oldest := time.Now().Add(-m.limits.MaxAge)
+	for len(m.order) > 0 && (m.order[0].discarded || m.order[0].at.Before(oldest)) {
+		m.discardFirst()
+	}
+}
+
+// discardFirst discards the log's first entry, which is its room's first too.
+func (m *Memory) discardFirst() {
+	k := m.order[0]
+	m.order = m.order[1:]
+	if !k.discarded {
+		m.keep(k.Room, len(m.rooms[k.Room])-1)
+	}
+}
+
+// keepNewest discards all but a room's newest limit entries; 0 is no limit.
+func (m *Memory) keepNewest(key room.Key, limit int) {
+	if limit > 0 && len(m.rooms[key]) > limit {
+		m.keep(key, limit)
+	}
+}
+
+func (m *Memory) keep(key room.Key, count int) {
+	entries := m.rooms[key]
+	gone := len(entries) - count
+	for _, k := range entries[:max(gone, 0)] {
+		k.discarded = true
+	}
+	if count == 0 {
+		delete(m.rooms, key)
+		return
+	}
+	m.rooms[key] = entries[max(gone, 0):]
+}

@@ -1,0 +1,192 @@
+package room_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"securechat/server/room"
+	"securechat/server/room/roomtest"
+)
+
+func wantCut(t *testing.T, m *room.Member) {
+	t.Helper()
+	select {
+	case <-m.Cut():
+	case <-time.After(patience):
+		t.Fatal("the member was not cut")
+	}
+}
+
+func TestASlowMemberIsCutAndTheOthersGoOn(t *testing.T) {
+	log := roomtest.NewMemory()
+	hub := newHub(t, room.Config{Log: log, Queue: 16, Lag: time.Nanosecond})
+	slow := joinLive(t, hub, "ops", "slow")
+	bob := joinLive(t, hub, "ops", "bob")
+	alice := joinLive(t, hub, "ops", "alice")
+	slow.want("JOINED bob", "JOINED alice")
+	bob.want("JOINED alice")
+
+	alice.post("", "0")
+	cursor := alice.wantAck().Sequence
+	slow.want("alice: 0")
+	bob.want("alice: 0")
+	for range 16 {
+		alice.post("", "x")
+		alice.wantAck()
+		bob.want("alice: x")
+	}
+	select {
+	case <-slow.Cut():
+		t.Fatal("cut within its bound")
+	default:
+	}
+	alice.post("", "x")
+	alice.wantAck()
+	bob.want("alice: x")
+	wantCut(t, slow.Member)
+	slow.wantEnd(room.ErrSlow)
+	if err := slow.Post(t.Context(), room.Posting{Text: "x"}); !errors.Is(err, room.ErrSlow) {
+		t.Errorf("Post: %v", err)
+	}
+	slow.Leave()
+
+	// It loses nothing by coming back to where it was.
+	again := join(t, hub, "ops", "slow", after(cursor))
+	for range 17 {
+		again.want("alice: x")
+	}
+	again.want("LIVE")
+	if cut := hub.Stats().Slow; cut != 1 {
+		t.Errorf("%d members were cut", cut)
+	}
+}
+
+// Who is lapped and goes on reading catches up from the log, and is not cut.
+func TestALappedMemberCatchesUp(t *testing.T) {
+	const messages = 100
+	hub := newHub(t, room.Config{Log: roomtest.NewMemory(), Queue: 8, Lag: time.Hour})
+	bob := joinLive(t, hub, "ops", "bob")
+	alice := joinLive(t, hub, "ops", "alice")
+	bob.want("JOINED alice")
+	for i := range messages {
+		alice.post("", strconv.Itoa(i))
+		alice.wantAck()
+	}
+	bob.post("", "here")
+	for i := range messages {
+		bob.want("alice: " + strconv.Itoa(i))
+	}
+	bob.wantAck() // at its place, after what came before it
+	alice.post("", "live again")
+	bob.want("alice: live again")
+	if cut := hub.Stats().Slow; cut != 0 {
+		t.Errorf("%d members were cut", cut)
+	}
+}
+
+func TestTheBoundIsInBytesToo(t *testing.T) {
+	hub := newHub(t, room.Config{Log: roomtest.NewMemory(), QueueBytes: 64 << 10, Lag: time.Nanosecond})
+	slow := joinLive(t, hub, "ops", "slow")
+	alice := joinLive(t, hub, "ops", "alice")
+	for range 4 {
+		alice.post("", strings.Repeat("x", 16<<10))
+		alice.wantAck()
+	}
+	wantCut(t, slow.Member)
+}
+
+// However many members do not read, the room keeps its events once.
+func TestSlowMembersCostNoMemory(t *testing.T) {
+	const members, messages, size = 300, 400, 4 << 10
+	log := roomtest.NewMemory()
+	hub := newHub(t, room.Config{Log: log, QueueBytes: 16 << 20})
+	for range members {
+		joinLive(t, hub, "ops", "slow")
+	}
+	alice := joinLive(t, hub, "ops", "alice")
+	before := heap()
+	for range messages {
+		alice.post("", strings.Repeat("x", size))
+		alice.wantAck()
+	}
+	if grown := int64(heap()) - int64(before); grown > 4*messages*size {
+		t.Errorf("%d bytes for %d messages of %d bytes", grown, messages, size)
+	}
+	if cut := hub.Stats().Slow; cut != 0 {
+		t.Errorf("%d members were cut within their bound", cut)
+	}
+}
+
+func heap() uint64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
+
+// A replay is read from the log however far the room runs ahead meanwhile.
+func TestAReplayIsNotCut(t *testing.T) {
+	hub := newHub(t, room.Config{Log: roomtest.NewMemory(), Queue: 8})
+	fillRoom(t, hub, "ops", 60)
+	bob := join(t, hub, "ops", "bob", beginning)
+	const before, rounds = 60, 30
+	lived := false
+	for count := 0; count < before+10*rounds; {
+		e, err := bob.next()
+		if err != nil {
+			t.Fatalf("after %d messages: %v", count, err)
+		}
+		switch show(e) {
+		case "filler: filling":
+			if count++; count%10 == 5 && count < 10*rounds {
+				fillRoom(t, hub, "ops", 10)
+			}
+		case "LIVE":
+			if lived || count < 10*rounds {
+				t.Errorf("LIVE after %d messages", count)
+			}
+			lived = true
+		}
+	}
+}
+
+func TestPostWaitsWhileTooMuchIsNotAcknowledged(t *testing.T) {
+	cases := map[string]struct {
+		text string
+		fit  int
+	}{
+		"messages": {"x", 64},
+		"bytes":    {strings.Repeat("x", 60<<10), 4},
+		"one huge": {strings.Repeat("x", 300<<10), 1},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			hub := newHub(t, room.Config{Log: roomtest.NewMemory(), QueueBytes: 16 << 20})
+			alice := joinLive(t, hub, "ops", "alice")
+			for range c.fit {
+				alice.post("", c.text)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			defer cancel()
+			if err := alice.Post(ctx, room.Posting{Text: c.text}); !errors.Is(err, context.DeadlineExceeded) {
+				t.Fatalf("one more: %v", err)
+			}
+			posted := make(chan error)
+			go func() { posted <- alice.Post(t.Context(), room.Posting{Text: c.text}) }()
+			alice.wantAck()
+			if err := <-posted; err != nil {
+				t.Error(err)
+			}
+			go func() { posted <- alice.Post(t.Context(), room.Posting{Text: c.text}) }()
+			alice.Leave()
+			if err := <-posted; !errors.Is(err, room.ErrClosed) {
+				t.Errorf("left while it waited: %v", err)
+			}
+		})
+	}
+}

@@ -1,0 +1,225 @@
+package room
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// maxBatch and maxBatchBytes bound what is stored together, and so do half of a
+	// ring's length and a quarter of its bytes, lest one batch overtake members
+	// that keep up. One post is stored whatever its size.
+	maxBatch      = 512
+	maxBatchBytes = 1 << 20
+	// together is how many conflicts in a row a batch of several rooms bears
+	// before each room goes its own way.
+	together = 3
+)
+
+// writer is the hub's one goroutine that appends. What is posted while an append
+// is under way is appended together afterwards; a lone post goes at once.
+type writer struct {
+	hub             *Hub
+	most, mostBytes int // in a batch
+	// next is a post that had no room in the last batch.
+	next *post
+	// contended are posts of rooms to which other nodes write so much that they
+	// are appended on their own, so that the other rooms do not wait for them. A
+	// room's posts are all there, or none.
+	contended []*contention
+}
+
+// contention is the posts of a contended room.
+type contention struct {
+	room     *room
+	posts    []*post
+	attempts int
+}
+
+func newWriter(h *Hub) *writer {
+	return &writer{
+		hub:       h,
+		most:      max(1, min(maxBatch, h.config.Queue/2)),
+		mostBytes: min(maxBatchBytes, h.config.QueueBytes/4),
+	}
+}
+
+func (w *writer) run() {
+	for {
+		batch, ok := w.gather()
+		if !ok {
+			return
+		}
+		w.store(batch)
+		w.retry()
+	}
+}
+
+// gather waits for a post, unless others wait for another attempt, and takes what
+// else is there. It returns false when the hub closes.
+func (w *writer) gather() ([]*post, bool) {
+	var batch []*post
+	size := 0
+	add := func(p *post) bool {
+		if c := w.contention(p.member.room); c != nil {
+			c.posts = append(c.posts, p)
+			return len(c.posts) < w.most
+		}
+		if len(batch) > 0 && size+p.weight > w.mostBytes {
+			w.next = p
+			return false
+		}
+		batch, size = append(batch, p), size+p.weight
+		return len(batch) < w.most
+	}
+	if w.hub.open.Err() != nil {
+		return nil, false
+	}
+	more := true
+	if p := w.next; p != nil {
+		w.next = nil
+		more = add(p)
+	} else if len(w.contended) == 0 {
+		select {
+		case p := <-w.hub.queue:
+			more = add(p)
+		case <-w.hub.open.Done():
+			return nil, false
+		}
+	}
+	for more {
+		select {
+		case p := <-w.hub.queue:
+			more = add(p)
+		default:
+			more = false
+		}
+	}
+	return batch, true
+}
+
+func (w *writer) contention(r *room) *contention {
+	for _, c := range w.contended {
+		if c.room == r {
+			return c
+		}
+	}
+	return nil
+}
+
+// store appends posts of several rooms until they are stored, fail, or are split
+// by room.
+func (w *writer) store(posts []*post) {
+	for attempt := 0; len(posts) > 0; attempt++ {
+		if w.attempt(posts) {
+			return
+		}
+		if attempt+1 == together {
+			w.split(posts)
+			return
+		}
+		w.jitter(attempt)
+	}
+}
+
+func (w *writer) split(posts []*post) {
+	for _, p := range posts {
+		c := w.contention(p.member.room)
+		if c == nil {
+			c = &contention{room: p.member.room}
+			w.contended = append(w.contended, c)
+		}
+		c.posts = append(c.posts, p)
+	}
+}
+
+// retry makes one attempt for each contended room.
+func (w *writer) retry() {
+	var still []*contention
+	for _, c := range w.contended {
+		n := w.fitting(c.posts)
+		if w.attempt(c.posts[:n]) {
+			c.posts, c.attempts = c.posts[n:], 0
+		} else {
+			c.attempts++
+		}
+		if len(c.posts) > 0 {
+			still = append(still, c)
+		}
+	}
+	if w.contended = still; len(still) > 0 {
+		w.jitter(still[0].attempts)
+	}
+}
+
+// fitting returns how many of the posts make a batch.
+func (w *writer) fitting(posts []*post) int {
+	size := 0
+	for i, p := range posts {
+		if size += p.weight; i > 0 && (i == w.most || size > w.mostBytes) {
+			return i
+		}
+	}
+	return len(posts)
+}
+
+// jitter waits a little, so that nodes in conflict do not stay in step.
+func (w *writer) jitter(attempt int) {
+	limit := min(time.Millisecond<<min(attempt, 10), 4*time.Millisecond)
+	_ = pause(w.hub.life, rand.N(limit)) // ended: the next append says so
+}
+
+// attempt tries once to store the posts, and reports whether they are settled:
+// false is a conflict, after which what the others have written is known.
+func (w *writer) attempt(posts []*post) bool {
+	b := &batch{hub: w.hub, posts: posts}
+	err := b.plan()
+	if err == nil && len(b.drafts) > 0 {
+		began := time.Now()
+		b.first, err = w.hub.config.Log.Append(w.hub.life, b.drafts)
+		if report := w.hub.config.Appended; report != nil {
+			report(len(b.drafts), time.Since(began), err)
+		}
+	}
+	if errors.Is(err, ErrConflict) {
+		w.hub.counts.conflicts.Add(1)
+		if err = b.catchUp(w.hub.life); err == nil {
+			return false
+		}
+	}
+	switch {
+	case err == nil:
+		b.settle()
+	case len(posts) > 1 && !errors.Is(err, ErrUnavailable) && w.hub.life.Err() == nil:
+		b.end()
+		w.apart(posts)
+	default:
+		b.fail(err)
+	}
+	return true
+}
+
+// apart stores posts one by one after the log has refused them together for a
+// reason that need not be all of theirs.
+func (w *writer) apart(posts []*post) {
+	for _, p := range posts {
+		if c := w.contention(p.member.room); c != nil {
+			c.posts = append(c.posts, p)
+			continue
+		}
+		w.store([]*post{p})
+	}
+}
+
+// unavailable is what members are told when their post could not be stored.
+func (h *Hub) unavailable(err error) error {
+	switch {
+	case h.open.Err() != nil:
+		return ErrClosed
+	case errors.Is(err, ErrUnavailable):
+		return err
+	default:
+		return errors.Join(ErrUnavailable, err)
+	}
+}
