@@ -56,8 +56,8 @@ func (s summary) print(w io.Writer) error {
 	row("type next", s.chat+" send"+s.contextFlag()+` "Hello"`)
 	row("", `printf 'Hello, server!\nHow are you?\n' | `+s.chat+" send"+s.contextFlag())
 	row("", s.chat+" whoami"+s.contextFlag())
-	row("two chat", s.chat+" tail"+s.contextFlag()+" "+lobby)
-	row("", s.chat+" send --context "+s.box.Users()[1].Context+" "+lobby+` "Hi, `+s.box.Users()[0].Name+`"  # in another terminal`)
+	row("two chat", s.chat+s.contextFlag()+" "+lobby)
+	row("", s.chat+" --context "+s.box.Users()[1].Context+" "+lobby+"  # in another terminal")
 	row("to end", "Ctrl-C")
 	_, err := io.WriteString(w, text.String())
 	return err
