@@ -88,10 +88,10 @@ func (r *Room) poll() RoomEvent {
 		_ = behind.Close()
 	}
 	if left > 0 {
-		r.signal(r.arrived) // for another reader
+		signal(r.arrived) // for another reader
 	}
 	if e != nil {
-		r.signal(r.taken)
+		signal(r.taken)
 	}
 	return e
 }
@@ -230,7 +230,7 @@ func (r *Room) isLive(sequence uint64) RoomEvent {
 	r.reach(sequence)
 	r.live = true
 	r.mu.Unlock()
-	r.signal(r.wake)
+	signal(r.wake)
 	return Live{Sequence: sequence}
 }
 
@@ -290,7 +290,7 @@ func (r *Room) keep(e RoomEvent) bool {
 	case Live:
 		r.reached(e.Sequence)
 	}
-	r.signal(r.arrived)
+	signal(r.arrived)
 	return true
 }
 
@@ -316,6 +316,6 @@ func (r *Room) note(e Reconnecting) {
 	}
 	if !r.ahead && r.backlog.fits(e) {
 		r.backlog.add(e)
-		r.signal(r.arrived)
+		signal(r.arrived)
 	}
 }

@@ -49,17 +49,19 @@ type Stream struct {
 	in        chatpb.ChatMessage
 	stamps    stampReader
 
+	spool spool // from legs before sender
+
 	ended atomic.Pointer[error] // how Receive saw the stream end
 
 	mu       sync.Mutex
-	legs     []*leg // those that are not let go: at most the receiver's, the sender's and the successor
+	legs     []*leg // those that are not let go: at most one that is read out, the sender and a successor or two
 	released bool   // there is none any more
 }
 
 // newStream makes a stream with the values of the context. It is of use after
 // begin.
 func newStream(ctx context.Context, c *Conn, md metadata.MD) *Stream {
-	s := &Stream{conn: c, md: md}
+	s := &Stream{conn: c, md: md, spool: newSpool()}
 	s.ctx, s.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	s.sending.cancel, s.receiving.cancel = s.end, s.end
 	return s
@@ -181,22 +183,22 @@ func (s *Stream) Receive(ctx context.Context) (Message, error) {
 	if err := s.receiving.begin(ctx); err != nil {
 		return Message{}, err
 	}
-	err := s.read()
+	in, err := s.read()
 	s.receiving.end()
 	if err != nil {
 		return Message{}, s.outcome(err)
 	}
 	m := Message{
-		User:     s.in.User,
-		Text:     s.in.Message,
-		Time:     s.stamps.read(s.in.Timestamp),
-		ID:       s.in.Id,
-		Sequence: s.in.Sequence,
-		Kind:     s.in.Kind,
+		User:     in.User,
+		Text:     in.Message,
+		Time:     s.stamps.read(in.Timestamp),
+		ID:       in.Id,
+		Sequence: in.Sequence,
+		Kind:     in.Kind,
 	}
-	if s.in.Traceparent != "" {
-		if parent, ok := chatpb.ParseTraceparent(s.in.Traceparent); ok {
-			m.TraceID = traceOf(s.in.Traceparent)
+	if in.Traceparent != "" {
+		if parent, ok := chatpb.ParseTraceparent(in.Traceparent); ok {
+			m.TraceID = traceOf(in.Traceparent)
 			if spans := s.receiver.spans; spans != nil {
 				spans.received(parent)
 			}
@@ -205,14 +207,14 @@ func (s *Stream) Receive(ctx context.Context) (Message, error) {
 	return m, nil
 }
 
-// read reads the next message into s.in, leg after leg.
-func (s *Stream) read() error {
+// read returns the next message, which lasts until the next call, leg after leg.
+func (s *Stream) read() (*chatpb.ChatMessage, error) {
 	for {
 		if err := s.ctx.Err(); err != nil {
-			return err
+			return nil, err
 		}
-		if err := s.receiver.call.RecvMsg(&s.in); err != io.EOF || !s.advance() {
-			return err
+		if m, err := s.receiver.receive(&s.in, &s.spool); err != io.EOF || !s.advance() {
+			return m, err
 		}
 	}
 }
