@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,19 +14,6 @@ import (
 	chatpb "securechat/proto/chat"
 	"securechat/server"
 )
-
-// A sighting is a log's writer that remembers whether it has seen some words.
-type sighting struct {
-	words string
-	seen  atomic.Bool
-}
-
-func (s *sighting) Write(line []byte) (int, error) {
-	if strings.Contains(string(line), s.words) {
-		s.seen.Store(true)
-	}
-	return len(line), nil
-}
 
 // wantLegs waits until the stream has so many.
 func wantLegs(t *testing.T, stream *Stream, want int) {
@@ -45,10 +33,14 @@ func TestMoveUnread(t *testing.T) {
 	realm := authtest.NewRealm(t)
 	w := walletOf(realm.User("alice"))
 	listen, all := events()
-	closed := &sighting{words: "connection closed"}
+	var closed atomic.Bool
 	address := startServer(t, realm, func(c *server.Config) {
 		c.Limits.Stall = time.Second
-		c.Log = slog.New(slog.NewTextHandler(closed, nil))
+		c.Log = slog.New(slog.NewTextHandler(writer(func(line []byte) {
+			if bytes.Contains(line, []byte("connection closed")) {
+				closed.Store(true)
+			}
+		}), nil))
 	})
 	conn := dial(t, nil, address, listen, w.use)
 	first := conn.lines.current
@@ -64,7 +56,7 @@ func TestMoveUnread(t *testing.T) {
 	eventually(t, "the old connection stays", func() bool {
 		conn.lines.mu.Lock()
 		defer conn.lines.mu.Unlock()
-		return closed.seen.Load() || len(conn.lines.open) == 1
+		return closed.Load() || len(conn.lines.open) == 1
 	})
 	for _, stream := range streams {
 		must(t, stream.Send(patient(t), "over there"))
@@ -82,7 +74,7 @@ func TestMoveUnread(t *testing.T) {
 			t.Errorf("got %v, want io.EOF", err)
 		}
 	}
-	if closed.seen.Load() {
+	if closed.Load() {
 		t.Error("the server has closed the connection")
 	}
 	wantAllLeft(t, conn, first)
@@ -187,15 +179,21 @@ func TestSpoolIsBounded(t *testing.T) {
 			w.rotate(realm.User("alice"))
 			wantMoved(t, all, 1)
 			eventually(t, "the spool is not full", func() bool { return stream.spool.weight() >= spoolMost })
+			other := open(t, conn)
+			for i := range 200 { // time enough for the server to say all
+				must(t, other.Send(patient(t), fmt.Sprint(i)))
+				wantAcknowledged(t, other, i, i+1)
+				if held := stream.spool.weight(); held > spoolMost+2*size {
+					t.Fatalf("%d bytes are held", held)
+				}
+			}
+			must(t, other.Close())
 			if ending == "closed" {
 				must(t, stream.Close())
 				wantAllLeft(t, conn)
 				return
 			}
 			for i := range count {
-				if held := stream.spool.weight(); held > spoolMost+2*size {
-					t.Fatalf("%d bytes are held", held)
-				}
 				m, err := stream.Receive(patient(t))
 				must(t, err)
 				if !strings.HasPrefix(m.Text, fmt.Sprint(i, " ")) {

@@ -53,6 +53,11 @@ func (b *backlog) take() RoomEvent {
 // from the server once the program has read what was held; if the room has ended
 // by then, it is read from the last message on that has been returned. A program
 // that sends and never reads needs do nothing.
+//
+// One that neither sends nor keeps up may have the server end the stream and, some
+// seconds later, close the connection that does not take the end of it. The Room
+// comes back and misses nothing, but a [Stream] on the same Conn ends: let such a
+// room have a Conn of its own.
 func (r *Room) Next(ctx context.Context) (RoomEvent, error) {
 	for {
 		if ctx.Err() != nil {

@@ -177,6 +177,10 @@ func (s *Stream) sendOutcome(over *leg, err error) error {
 // order: this side has called CloseSend and all is acknowledged. Otherwise the
 // error is an *Error, or ErrClosed, or the context's.
 //
+// A program that only sends must receive as well: where too many acknowledgements
+// wait the server waits too, and so does Send, and a stream for which more than a
+// MiB of them has been fetched moves to no new certificate.
+//
 // A context that has ended before the call leaves the stream as it was; one that
 // ends while Receive is blocked ends the stream.
 func (s *Stream) Receive(ctx context.Context) (Message, error) {
@@ -245,7 +249,8 @@ func (s *Stream) Messages(ctx context.Context) iter.Seq2[Message, error] {
 }
 
 // CloseSend says that nothing more will be sent. The server acknowledges what it
-// has and then ends the stream.
+// has and then ends the stream. Receive what is left without a pause: a server may
+// close the connection of a client that takes nothing of it for some seconds.
 func (s *Stream) CloseSend() error {
 	s.turn.Lock()
 	s.sentAll.Store(true)
