@@ -70,7 +70,7 @@ type Conn struct {
 	lines  *lines
 	keeper *keeper
 	mover  *mover
-	rooms  roomSet
+	crew   crew
 }
 
 // Dial checks the configuration and returns a connection, without waiting for
@@ -124,11 +124,11 @@ func transport(cfg Config, l *link) []grpc.DialOption {
 func (c *Conn) Close() error {
 	c.keeper.stop()
 	c.mover.stop()
-	c.rooms.close()
+	c.crew.close()
 	err := c.lines.close()
 	c.keeper.wait()
 	c.mover.wait()
-	c.rooms.wait()
+	c.crew.wait()
 	return err
 }
 

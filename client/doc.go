@@ -84,8 +84,11 @@
 // certificates. Between two Sends a stream goes over. What was sent before is
 // acknowledged on the old connection, and received first; then it goes on with the
 // new one. Nothing is lost, doubled or out of order, and the program notices
-// nothing but a [Moved]. When the last stream has left it, the old connection is
-// closed. For a moment each stream counts twice against the server's limits.
+// nothing but a [Moved]. The acknowledgements are fetched from the old connection at
+// once, however late the program receives them, and when the last stream has left
+// it, it is closed. A stream for which more than a MiB waits like this moves again
+// once its program has received it. For a moment each stream counts twice against
+// the server's limits.
 //
 // Replace the certificate and its token in any order, soon after each other. Until
 // both are there, or while the new certificate is refused, the old connection

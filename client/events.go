@@ -35,7 +35,9 @@ type RefreshFailed struct {
 
 // Moved says that live streams have gone over to a new connection, which has the
 // client's new certificate; one that is in the middle of a Send goes over after it.
-// What they had sent before is acknowledged before what they send from then on.
+// What they had sent before is acknowledged before what they send from then on. A
+// stream whose program is far behind in receiving is not among them, and goes over
+// when that has caught up: see [Stream.Receive].
 type Moved struct {
 	// Expires is until when they may live now: the first of them, to the second.
 	// It is zero where the server did not say.

@@ -9,12 +9,14 @@ import (
 // A stream moves to another line in these steps, and neither side of the program
 // notices. The mover has a successor admitted there, a leg of its own. Whoever
 // next has the turn between two Sends takes it over: the sending side goes on with
-// the successor, and the leg before is half-closed. The receiving side reads that
-// one until the server has acknowledged all of it and ends it, and goes on with
-// the successor.
+// the successor, and the leg before is half-closed. That one is read out in the
+// background until the server has acknowledged all of it and ends it, whether or
+// not the program receives meanwhile. The receiving side has all that it brought,
+// and then goes on with the successor.
 
-// lags is the mover's question. A stream that has said all, or that still reads
-// what it had sent before its last move, stays where it is.
+// lags is the mover's question. A stream that has said all stays where it is, and so
+// does one that is not done with its last move: the server has not acknowledged all
+// of it, or the program is far behind in receiving it.
 func (s *Stream) lags(behind *line) (until time.Time, yes bool) {
 	if s.sentAll.Load() {
 		return time.Time{}, false
@@ -28,7 +30,7 @@ func (s *Stream) lags(behind *line) (until time.Time, yes bool) {
 	if waiting := s.successor.Load(); waiting != nil { // for a Send that takes its time
 		return sender.lease.until(), waiting.line != behind
 	}
-	return sender.lease.until(), len(s.legs) == 1 && sender.line != behind
+	return sender.lease.until(), len(s.legs) == 1 && s.spool.weight() < spoolEnough && sender.line != behind
 }
 
 // move has a successor admitted, in place of one that no Send has let in yet.
@@ -79,6 +81,7 @@ func (s *Stream) takeOver() {
 	s.sender.Store(successor)
 	s.conn.keeper.remove(before.lease) // it lasts no longer than its acknowledgements take
 	_ = before.call.CloseSend()        // grpc-go returns nil always
+	s.conn.crew.begin(func() { s.readOut(before) })
 }
 
 // advance goes on with the next leg, and says whether there is one. It is for the

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 
 	"go.opentelemetry.io/otel/trace"
@@ -27,6 +28,37 @@ type leg struct {
 	// next is the leg that follows. It is set before the call is half-closed, and
 	// so before the call ends in order.
 	next atomic.Pointer[leg]
+
+	// reading is held by whoever reads the call: the goroutine that receives, and
+	// for good the one that reads the leg out once it has seized it.
+	reading sync.Mutex
+	seized  bool  // its messages come through the spool
+	end     error // how the call ended, as the goroutine that receives has seen it
+}
+
+// receive reads the next message, into the one that is given or out of the spool
+// of one who has seized the leg. It is for the goroutine that receives.
+func (l *leg) receive(into *chatpb.ChatMessage, ahead *spool) (*chatpb.ChatMessage, error) {
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	switch {
+	case l.end != nil:
+		return nil, l.end
+	case l.seized:
+		into, l.end = ahead.take()
+	default:
+		l.end = l.call.RecvMsg(into)
+	}
+	return into, l.end
+}
+
+// seize waits for a Receive that is under way and has the next ones look into the
+// spool. It returns false where the call has been read to its end.
+func (l *leg) seize() bool {
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	l.seized = l.end == nil
+	return l.seized
 }
 
 // reach opens a leg over the line, which the caller holds. ctx bounds the

@@ -2,6 +2,7 @@ package client
 
 import (
 	"fmt"
+	"sync"
 
 	"google.golang.org/grpc"
 
@@ -31,7 +32,7 @@ type line struct {
 // newLine makes a line with the certificate of the material.
 func newLine(cfg Config, server string, own *certs.Material) (*line, error) {
 	l := &line{certificate: thumbprintOf(own), link: &link{server: server, log: cfg.Log}}
-	cfg.Certificates = &pinned{source: cfg.Certificates, own: own, certificate: l.certificate}
+	cfg.Certificates = newPinned(cfg.Certificates, own)
 	var err error
 	// passthrough leaves names to the dialer: grpc-go's own resolver would look
 	// up TXT records, and an own dialer uses no proxy of the environment.
@@ -62,18 +63,24 @@ func (l *line) fits(token string) bool {
 // what it was, so that the tokens bound to it hold.
 type pinned struct {
 	source      certs.Source
-	own         *certs.Material
 	certificate thumbprint
+
+	mu   sync.Mutex
+	good *certs.Material // the latest, with the own certificate
+}
+
+func newPinned(source certs.Source, own *certs.Material) *pinned {
+	return &pinned{source: source, certificate: thumbprintOf(own), good: own}
 }
 
 func (p *pinned) Material() *certs.Material {
+	p.mu.Lock() // so that the latest is the source's latest too
+	defer p.mu.Unlock()
 	now := p.source.Material()
 	if thumbprintOf(now) == p.certificate {
-		return now
-	}
-	mixed, err := certs.NewMaterial(p.own.Certificate(), now.Roots(), now.Revocations())
-	if err != nil { // the parts have been good in other company
-		return p.own
-	}
-	return mixed
+		p.good = now
+	} else if mixed, err := certs.NewMaterial(p.good.Certificate(), now.Roots(), now.Revocations()); err == nil {
+		p.good = mixed
+	} // a set without roots, say: those of before hold
+	return p.good
 }

@@ -200,8 +200,8 @@ func TestMoveWhileSendIsBlocked(t *testing.T) {
 	wantAllLeft(t, conn, first)
 }
 
-// A stream that still reads what it had sent before a move makes no other until it
-// has: it holds two lines and no more.
+// A stream makes no other move until the server has acknowledged all that it had
+// sent before the last one: it holds two lines and no more.
 func TestMoveWaitsForTheOldLeg(t *testing.T) {
 	t.Parallel()
 	realm := authtest.NewRealm(t)
@@ -226,19 +226,18 @@ func TestMoveWaitsForTheOldLeg(t *testing.T) {
 	if _, lags := stream.lags(&line{}); lags {
 		t.Error("the stream would move again")
 	}
-	first.openUp()
-	second.openUp()
 	wantOn(t, stream, middle)
 	conn.keeper.mu.Lock()
 	if n := len(conn.keeper.leases); n != 2 { // the sender's, and the idle stream's
 		t.Errorf("%d legs are kept fresh", n)
 	}
 	conn.keeper.mu.Unlock()
-	wantAcknowledged(t, stream, 0, 2)
+	first.openUp()
+	second.openUp()
 	wantMoved(t, all, 1)
 	must(t, stream.Send(patient(t), "2"))
 	wantOn(t, stream, last)
-	wantAcknowledged(t, stream, 2, 3)
+	wantAcknowledged(t, stream, 0, 3)
 	if _, err := idle.Receive(patient(t)); err != io.EOF {
 		t.Errorf("got %v, want io.EOF", err)
 	}

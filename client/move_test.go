@@ -2,10 +2,12 @@ package client
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -208,7 +210,7 @@ func TestPinned(t *testing.T) {
 	realm := authtest.NewRealm(t)
 	old, fresh := realm.User("alice"), realm.User("alice")
 	w := walletOf(old)
-	p := &pinned{source: w, own: old.Certificates, certificate: certs.Thumbprint(old.Leaf())}
+	p := newPinned(w, old.Certificates)
 	if p.Material() != old.Certificates {
 		t.Error("got another set than the source's")
 	}
@@ -218,6 +220,18 @@ func TestPinned(t *testing.T) {
 	w.certify(foreign)
 	if got := p.Material(); thumbprintOf(got) != p.certificate || len(got.Roots()) != 2 {
 		t.Errorf("got %d roots, and the certificate of %v", len(got.Roots()), got.Certificate().Leaf.Subject)
+	}
+	// A set that cannot be used changes nothing of what is in force, which may be less
+	// than what the certificate came with.
+	revocations, err := certs.ParseRevocations([]byte("certificate " + strings.Repeat("ab", 32) + "\n"))
+	must(t, err)
+	narrower, err := certs.NewMaterial(fresh.Certificates.Certificate(), []*x509.Certificate{other.Certificate()}, revocations)
+	must(t, err)
+	w.certify(narrower)
+	before := p.Material()
+	w.certify(&certs.Material{})
+	if got := p.Material(); got != before || thumbprintOf(got) != p.certificate || len(got.Roots()) != 1 || got.Revocations() != revocations {
+		t.Errorf("got %d roots, want those of before and their revocations", len(got.Roots()))
 	}
 }
 

@@ -96,7 +96,7 @@ func (c *Conn) Join(ctx context.Context, room string, options ...JoinOption) (*R
 		return nil, err
 	}
 	r.user = first.User()
-	if !c.rooms.begin(func() { r.run(first) }) {
+	if !c.crew.begin(func() { r.run(first) }) {
 		r.cancel(ErrClosed)
 		_ = first.Close()
 		return nil, r.closedConn()
@@ -149,7 +149,7 @@ func (r *Room) Close() error {
 }
 
 // signal leaves a word for whoever waits, or will.
-func (r *Room) signal(to chan struct{}) {
+func signal(to chan<- struct{}) {
 	select {
 	case to <- struct{}{}:
 	default:

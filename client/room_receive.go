@@ -53,6 +53,11 @@ func (b *backlog) take() RoomEvent {
 // from the server once the program has read what was held; if the room has ended
 // by then, it is read from the last message on that has been returned. A program
 // that sends and never reads needs do nothing.
+//
+// One that neither sends nor keeps up may have the server end the stream and, some
+// seconds later, close the connection that does not take the end of it. The Room
+// comes back and misses nothing, but a [Stream] on the same Conn ends: let such a
+// room have a Conn of its own.
 func (r *Room) Next(ctx context.Context) (RoomEvent, error) {
 	for {
 		if ctx.Err() != nil {
@@ -88,10 +93,10 @@ func (r *Room) poll() RoomEvent {
 		_ = behind.Close()
 	}
 	if left > 0 {
-		r.signal(r.arrived) // for another reader
+		signal(r.arrived) // for another reader
 	}
 	if e != nil {
-		r.signal(r.taken)
+		signal(r.taken)
 	}
 	return e
 }
@@ -230,7 +235,7 @@ func (r *Room) isLive(sequence uint64) RoomEvent {
 	r.reach(sequence)
 	r.live = true
 	r.mu.Unlock()
-	r.signal(r.wake)
+	signal(r.wake)
 	return Live{Sequence: sequence}
 }
 
@@ -290,7 +295,7 @@ func (r *Room) keep(e RoomEvent) bool {
 	case Live:
 		r.reached(e.Sequence)
 	}
-	r.signal(r.arrived)
+	signal(r.arrived)
 	return true
 }
 
@@ -316,6 +321,6 @@ func (r *Room) note(e Reconnecting) {
 	}
 	if !r.ahead && r.backlog.fits(e) {
 		r.backlog.add(e)
-		r.signal(r.arrived)
+		signal(r.arrived)
 	}
 }

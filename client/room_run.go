@@ -60,7 +60,7 @@ func (r *Room) attach(stream *Stream) bool {
 	r.mu.Unlock()
 	r.free(dropped)
 	r.conn.mover.nudge() // the line may be an old one
-	r.signal(r.wake)
+	signal(r.wake)
 	return fits
 }
 

@@ -122,8 +122,8 @@ func (r *Room) enqueue(ctx context.Context, p *Posted) error {
 		r.settle(p, Receipt{}, ended)
 		return ended
 	}
-	r.signal(r.wake)
-	r.signal(r.posted)
+	signal(r.wake)
+	signal(r.posted)
 	return nil
 }
 
@@ -228,7 +228,7 @@ func (r *Room) Typing() {
 	r.mu.Lock()
 	r.typing = true
 	r.mu.Unlock()
-	r.signal(r.wake)
+	signal(r.wake)
 }
 
 // transmit hands the stream what there is to send, until it ends. Where that is

@@ -49,17 +49,19 @@ type Stream struct {
 	in        chatpb.ChatMessage
 	stamps    stampReader
 
+	spool spool // from legs before sender
+
 	ended atomic.Pointer[error] // how Receive saw the stream end
 
 	mu       sync.Mutex
-	legs     []*leg // those that are not let go: at most the receiver's, the sender's and the successor
+	legs     []*leg // those that are not let go: at most one that is read out, the sender and a successor or two
 	released bool   // there is none any more
 }
 
 // newStream makes a stream with the values of the context. It is of use after
 // begin.
 func newStream(ctx context.Context, c *Conn, md metadata.MD) *Stream {
-	s := &Stream{conn: c, md: md}
+	s := &Stream{conn: c, md: md, spool: newSpool()}
 	s.ctx, s.end = context.WithCancelCause(context.WithoutCancel(ctx))
 	s.sending.cancel, s.receiving.cancel = s.end, s.end
 	return s
@@ -175,28 +177,32 @@ func (s *Stream) sendOutcome(over *leg, err error) error {
 // order: this side has called CloseSend and all is acknowledged. Otherwise the
 // error is an *Error, or ErrClosed, or the context's.
 //
+// A program that only sends must receive as well: where too many acknowledgements
+// wait the server waits too, and so does Send, and a stream for which more than a
+// MiB of them has been fetched moves to no new certificate.
+//
 // A context that has ended before the call leaves the stream as it was; one that
 // ends while Receive is blocked ends the stream.
 func (s *Stream) Receive(ctx context.Context) (Message, error) {
 	if err := s.receiving.begin(ctx); err != nil {
 		return Message{}, err
 	}
-	err := s.read()
+	in, err := s.read()
 	s.receiving.end()
 	if err != nil {
 		return Message{}, s.outcome(err)
 	}
 	m := Message{
-		User:     s.in.User,
-		Text:     s.in.Message,
-		Time:     s.stamps.read(s.in.Timestamp),
-		ID:       s.in.Id,
-		Sequence: s.in.Sequence,
-		Kind:     s.in.Kind,
+		User:     in.User,
+		Text:     in.Message,
+		Time:     s.stamps.read(in.Timestamp),
+		ID:       in.Id,
+		Sequence: in.Sequence,
+		Kind:     in.Kind,
 	}
-	if s.in.Traceparent != "" {
-		if parent, ok := chatpb.ParseTraceparent(s.in.Traceparent); ok {
-			m.TraceID = traceOf(s.in.Traceparent)
+	if in.Traceparent != "" {
+		if parent, ok := chatpb.ParseTraceparent(in.Traceparent); ok {
+			m.TraceID = traceOf(in.Traceparent)
 			if spans := s.receiver.spans; spans != nil {
 				spans.received(parent)
 			}
@@ -205,14 +211,14 @@ func (s *Stream) Receive(ctx context.Context) (Message, error) {
 	return m, nil
 }
 
-// read reads the next message into s.in, leg after leg.
-func (s *Stream) read() error {
+// read returns the next message, which lasts until the next call, leg after leg.
+func (s *Stream) read() (*chatpb.ChatMessage, error) {
 	for {
 		if err := s.ctx.Err(); err != nil {
-			return err
+			return nil, err
 		}
-		if err := s.receiver.call.RecvMsg(&s.in); err != io.EOF || !s.advance() {
-			return err
+		if m, err := s.receiver.receive(&s.in, &s.spool); err != io.EOF || !s.advance() {
+			return m, err
 		}
 	}
 }
@@ -243,7 +249,8 @@ func (s *Stream) Messages(ctx context.Context) iter.Seq2[Message, error] {
 }
 
 // CloseSend says that nothing more will be sent. The server acknowledges what it
-// has and then ends the stream.
+// has and then ends the stream. Receive what is left without a pause: a server may
+// close the connection of a client that takes nothing of it for some seconds.
 func (s *Stream) CloseSend() error {
 	s.turn.Lock()
 	s.sentAll.Store(true)
