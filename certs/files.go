@@ -16,8 +16,9 @@ import (
 // each, which moves from one value that holds to the next and stays with the last
 // good one while a replacement is broken, half-written, or of a certificate and
 // key that do not match. A broken feed does not hold up the others, save that
-// roots and the lists in their names must fit. A change counts from the time that
-// its files have settled; by default that is less than a second.
+// roots and the lists in their names must fit. By default a change is in force
+// within a second, whatever is written afterwards: when its files have settled, or
+// have been renamed into place, or have not settled for 400 ms.
 //
 // It may be used concurrently, and holds a goroutine until it is closed.
 type FileSource struct {
@@ -124,8 +125,8 @@ type change struct {
 }
 
 // load puts in force what is good of what has changed. Unless it is asked for by
-// hand, it leaves alone what was not there the time before: that may still be in
-// the midst of being written. Watch calls it often enough.
+// hand, it leaves alone what may still be in the midst of being written. Watch
+// calls it often enough.
 func (s *FileSource) load(byHand bool) error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
@@ -133,24 +134,28 @@ func (s *FileSource) load(byHand bool) error {
 	var fresh []change
 	var problems []error
 	for _, feed := range s.feeds {
-		texts, err := feed.read()
-		read := digestOf(texts, err)
-		if settled := feed.settled(read); !settled && !byHand {
+		now := feed.see()
+		is := feed.settle(now, byHand)
+		if !is.counts {
 			continue
 		}
-		if err == nil && feed.good > 0 && read == feed.applied {
+		if now.err == nil && feed.good > 0 && now.digest == feed.applied {
 			feed.unchanged(byHand)
 			continue
 		}
+		err := now.readable(is, feed.lines)
 		var put func(*values)
 		if err == nil {
-			put, err = feed.parse(texts)
+			put, err = feed.parse(now.texts)
 		}
 		if err != nil {
-			problems = append(problems, s.refuse(feed, read, err))
+			if !is.patient {
+				read, err := now.broken(is, err)
+				problems = append(problems, s.refuse(feed, read, err))
+			}
 			continue
 		}
-		fresh = append(fresh, change{feed, read, put})
+		fresh = append(fresh, change{feed, now.digest, put})
 	}
 	if s.current.Load() != nil || len(problems) == 0 {
 		problems = append(problems, s.take(fresh)...)

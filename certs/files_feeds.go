@@ -3,8 +3,6 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
-	"slices"
 	"time"
 )
 
@@ -21,6 +19,7 @@ type fileFeed struct {
 	record
 	name  string
 	files []feedFile
+	lines bool // what is cut off between two lines looks whole
 	// parse makes a value of the files' texts, and returns what puts it among
 	// others.
 	parse func(texts [][]byte) (func(*values), error)
@@ -142,7 +141,7 @@ func (p Paths) crlFeed() *fileFeed {
 func (p Paths) revocationsFeed() *fileFeed {
 	file := feedFile{p.Revocations, "revocations file", readFile}
 	return &fileFeed{
-		name: feedRevocations, files: []feedFile{file},
+		name: feedRevocations, files: []feedFile{file}, lines: true,
 		parse: func(texts [][]byte) (func(*values), error) {
 			revocations, err := ParseRevocations(texts[0])
 			if err != nil {
@@ -165,29 +164,17 @@ func earliest[T any](items []T, at func(T) time.Time) time.Time {
 	return first
 }
 
-// maxReads bounds how often the files of a feed are read again that change while
-// they are read.
-const maxReads = 5
-
-var errRestless = errors.New("keeps changing while it is read: write it once, then rename it into place")
-
-// read returns the texts of the feed's files, as they were at one time.
-func (f *fileFeed) read() ([][]byte, error) {
+// see looks at the feed's files.
+func (f *fileFeed) see() sight {
 	paths := make([]string, len(f.files))
 	for i, file := range f.files {
 		paths[i] = file.path
 	}
-	for range maxReads {
-		before := look(paths)
-		texts, err := f.readOnce()
-		if slices.EqualFunc(before, look(paths), glimpse.same) {
-			return texts, err
-		}
-	}
-	return nil, fileError(f.files[0].what, f.files[0].path, errRestless)
+	return see(paths, f.read)
 }
 
-func (f *fileFeed) readOnce() ([][]byte, error) {
+// read returns the texts of the files.
+func (f *fileFeed) read() ([][]byte, error) {
 	texts := make([][]byte, len(f.files))
 	for i, file := range f.files {
 		text, err := file.read(file.path)
