@@ -15,8 +15,8 @@ import (
 // use. Certificate and key, roots, revocation lists and revocations are a feed
 // each, which moves from one value that holds to the next and stays with the last
 // good one while a replacement is broken, half-written, or of a certificate and
-// key that do not match. A broken feed does not hold up the others, save that
-// roots and the lists in their names must fit. By default a change is in force
+// key that do not match. A broken feed does not hold up the others. A list in the
+// name of a root must be of that root; roots do not wait for it. By default a change is in force
 // within a second, whatever is written afterwards: when its files have settled, or
 // have been renamed into place, or have not settled for 400 ms.
 //
@@ -195,27 +195,36 @@ func (s *FileSource) take(fresh []change) (problems []error) {
 	return problems
 }
 
-// fitting returns as many of the changes as make one set with what is in force:
-// all, or all but a list that is not of the root that it names, or but roots of
-// which that is so. The error says why not all.
+// fitting returns the changes that are to be in force, and what they make of what
+// is: all, but for lists that are not of the root that they name. Roots never wait
+// for lists: one that leaves is not trusted any more. What was in force and does
+// not fit them is kept, and still revokes what its own key has signed (see
+// Revocations.Certificate). The error says why not all.
 func (s *FileSource) fitting(fresh []change) (taken []*fileFeed, next values, m *Material, why error) {
-	for _, without := range [][]string{nil, {feedCRL}, {feedRoots}, {feedCRL, feedRoots}} {
-		taken, next = nil, s.values
-		for _, c := range fresh {
-			if !slices.Contains(without, c.feed.name) {
-				c.put(&next)
-				taken = append(taken, c.feed)
-			}
-		}
-		m, err := next.material(s.strict)
-		if err == nil {
-			return taken, next, m, why
-		}
-		if why == nil {
-			why = fileError("revocation list file", s.paths.CRL, err)
+	next = s.values
+	for _, c := range fresh {
+		if c.feed.name != feedCRL {
+			c.put(&next)
+			taken = append(taken, c.feed)
 		}
 	}
-	return nil, s.values, nil, why
+	for _, c := range fresh {
+		if c.feed.name == feedCRL {
+			fits := next
+			c.put(&fits)
+			if why = fits.lists.signedBy(fits.roots); why != nil {
+				why = fileError("revocation list file", s.paths.CRL, why)
+				continue
+			}
+			next = fits
+			taken = append(taken, c.feed)
+		}
+	}
+	m, err := next.material(s.strict)
+	if err != nil { // each has been parsed, so that this cannot be
+		return nil, s.values, nil, err
+	}
+	return taken, next, m, why
 }
 
 // refuse counts and logs a broken replacement, once. The error of the first load
@@ -259,6 +268,13 @@ func (s *FileSource) remind(ctx context.Context) {
 const expiringSoon = 3 * 24 * time.Hour
 
 func (s *FileSource) warn(m *Material, now time.Time) {
+	for _, l := range m.revocations.unsigned(m.roots) {
+		text := "revocation list is of no trusted authority: it says nothing of the certificates of the one that has its name; install that one's"
+		if s.strict {
+			text = "revocation list is of no trusted authority: certificates of the one that has its name are refused, unless another list is of it; install that one's"
+		}
+		s.logger.Error(text, "file", s.paths.CRL, "issuer", l.Issuer.String(), "list", strings.TrimSpace(l.numberText()))
+	}
 	for _, crl := range m.revocations.Stale(now) {
 		text := "revocation list is past its next update: it serves on; install a new one"
 		if s.strict {

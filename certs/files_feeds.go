@@ -42,15 +42,15 @@ type values struct {
 	revocations *Revocations // of all but the lists
 }
 
-// material makes one set of the values. It fails where a list is not of the root
-// that it names, and otherwise each value is good by itself.
+// material makes one set of the values, each of which is good by itself. Lists may
+// be of other keys than the roots that they name.
 func (v values) material(strict bool) (*Material, error) {
 	revocations := v.revocations.copy()
 	if v.lists != nil {
 		revocations.lists = v.lists.lists
 	}
 	revocations.strict = strict
-	return NewMaterial(v.pair, v.roots, revocations)
+	return newMaterial(v.pair, v.roots, revocations)
 }
 
 // feeds are those of the paths that are named.
