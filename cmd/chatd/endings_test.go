@@ -123,10 +123,10 @@ func issueOfShortAuthority(w *town, name string, ends time.Time) (*certs.Issued,
 func endAll(ctx context.Context, t *testing.T, c *crowd, _ time.Time) func(auth.Session) time.Time {
 	at := make(map[string]time.Time)
 	for _, s := range c.sessions() {
+		at[s.ID] = time.Now() // the stream has been cut by the time of the answer
 		if err := c.citizen.town.end(ctx, s.ID); err != nil {
 			t.Error(err)
 		}
-		at[s.ID] = time.Now()
 	}
 	return func(s auth.Session) time.Time { return at[s.ID] }
 }
