@@ -96,6 +96,15 @@ func endings(t *testing.T, w *town, published *publisher) []ending {
 				return w.roots[0].IssueUser(name, certs.IssueOptions{NotAfter: ends})
 			}},
 		{name: "chain", reason: auth.CertificateExpired, town: main, happens: byItself, issue: issueOfShortAuthority},
+		{name: "list", reason: auth.CertificateRevoked, happens: byItself,
+			town: func(time.Duration) *town { return newTown(t, "--feeds", "strict") },
+			issue: func(w *town, name string, ends time.Time) (*certs.Issued, error) {
+				authority, err := w.listedAuthority(ends)
+				if err != nil {
+					return nil, err
+				}
+				return authority.IssueUser(name, certs.IssueOptions{})
+			}},
 		{name: "session", reason: auth.SessionExpired,
 			town: func(life time.Duration) *town { return newTown(t, "--max-session", life.String()) },
 			happens: func(context.Context, *testing.T, *crowd, time.Time) func(auth.Session) time.Time {
