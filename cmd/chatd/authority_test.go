@@ -82,7 +82,7 @@ func TestBrokenReplacementsDisturbNobody(t *testing.T) {
 	defer cancel()
 	alice := w.citizen("alice", w.roots[0], w.signers[0])
 	stream := openPlain(ctx, t, alice.dial(), alice.token(time.Now().Add(time.Hour)))
-	for _, name := range []string{"clients.crt", "crl.pem", "revocations.txt", "server.crt", "jwks.json"} {
+	for _, name := range []string{"clients.crt", "crl.pem", "revocations.txt", "server.crt", "jwks.json", "policy.txt"} {
 		good, err := os.ReadFile(w.path(name))
 		if err != nil {
 			t.Fatal(err)

@@ -206,6 +206,7 @@ func TestReplacementsDisturbNobody(t *testing.T) {
 	w.writeRoots(w.roots[0])
 	w.writeKeys(w.signers[0])
 	w.write("revocations.txt", []byte("subject nobody\n"))
+	w.write("policy.txt", []byte("expel nobody *\n"))
 	crl, err := os.ReadFile(w.path("crl.pem"))
 	if err != nil {
 		t.Fatal(err)
@@ -223,7 +224,7 @@ func TestReplacementsDisturbNobody(t *testing.T) {
 	if err := os.WriteFile(w.path("server.key"), key, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, feed := range []string{"certificate", "roots", "crl", "revocations", "jwks"} {
+	for _, feed := range []string{"certificate", "roots", "crl", "revocations", "jwks", "policy"} {
 		twice := regexp.MustCompile(`(?m)^securechat_feed_loads_total\{feed="` + feed + `",.*result="ok"\} 2$`)
 		if err := within(promised(), func() error {
 			if !twice.MatchString(w.metrics()) {
