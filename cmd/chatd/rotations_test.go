@@ -152,7 +152,7 @@ func TestRotationsAtAURLDisturbNobody(t *testing.T) {
 		w.writeKeys(signers...)
 		fetch(func() error {
 			if err := refusal(ctx, t, visitor, token); (err == nil) != there(i) {
-				return fmt.Errorf("rotation %d: the server has other keys: %w", i, err)
+				return fmt.Errorf("rotation %d: the server has other keys: %v", i, err)
 			}
 			return nil
 		})
@@ -345,7 +345,7 @@ func (r *rotator) taken(ctx context.Context, rotation int) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if _, err := openMember(ctx, r.conn, r.extra.token(time.Now().Add(time.Hour)), 0); (err == nil) != there(rotation) {
-		return fmt.Errorf("the server has other keys: %w", err)
+		return fmt.Errorf("the server has other keys: %v", err)
 	}
 	return nil
 }
