@@ -136,7 +136,7 @@ func (s *FileSource) load(byHand bool) error {
 	for _, feed := range s.feeds {
 		now := feed.see()
 		is := feed.settle(now, byHand)
-		if !is.counts {
+		if !is.counts || now.digest == feed.refused && !byHand {
 			continue
 		}
 		if now.err == nil && feed.good > 0 && now.digest == feed.applied {
@@ -157,10 +157,23 @@ func (s *FileSource) load(byHand bool) error {
 		}
 		fresh = append(fresh, change{feed, now.digest, put})
 	}
-	if s.current.Load() != nil || len(problems) == 0 {
-		problems = append(problems, s.take(fresh)...)
+	if len(fresh) > 0 && (s.current.Load() != nil || len(problems) == 0) {
+		problems = append(problems, s.take(append(fresh, s.waiting(fresh)...))...)
 	}
 	return errors.Join(problems...)
+}
+
+// waiting returns what was good by itself at an earlier look, did not fit then, and
+// is there still, beside the changes.
+func (s *FileSource) waiting(fresh []change) (waiting []change) {
+	for _, feed := range s.feeds {
+		c := feed.waiting
+		if c.feed != nil && c.read == feed.refused && c.read == feed.last.digest &&
+			!slices.ContainsFunc(fresh, func(f change) bool { return f.feed == feed }) {
+			waiting = append(waiting, c)
+		}
+	}
+	return waiting
 }
 
 // take puts the changes in force that fit with each other and with what is in
@@ -170,6 +183,7 @@ func (s *FileSource) take(fresh []change) (problems []error) {
 	s.values = next
 	for _, c := range fresh {
 		if !slices.Contains(taken, c.feed) {
+			c.feed.waiting = c
 			problems = append(problems, s.refuse(c.feed, c.read, err))
 		} else {
 			c.feed.accept(c.read)
@@ -248,48 +262,4 @@ func (s *FileSource) publish() {
 		states = append(states, feed.state(feed.name, expires))
 	}
 	s.states.Store(&states)
-}
-
-// remind warns again of what still needs a person.
-func (s *FileSource) remind(ctx context.Context) {
-	ticker := time.NewTicker(time.Hour)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-ticker.C:
-			s.warn(s.Material(), now)
-		}
-	}
-}
-
-// expiringSoon is how long before its end a certificate is warned of.
-const expiringSoon = 3 * 24 * time.Hour
-
-func (s *FileSource) warn(m *Material, now time.Time) {
-	for _, l := range m.revocations.unsigned(m.roots) {
-		text := "revocation list is of no trusted authority: it says nothing of the certificates of the one that has its name; install that one's"
-		if s.strict {
-			text = "revocation list is of no trusted authority: certificates of the one that has its name are refused, unless another list is of it; install that one's"
-		}
-		s.logger.Error(text, "file", s.paths.CRL, "issuer", l.Issuer.String(), "list", strings.TrimSpace(l.numberText()))
-	}
-	for _, crl := range m.revocations.Stale(now) {
-		text := "revocation list is past its next update: it serves on; install a new one"
-		if s.strict {
-			text = "revocation list is past its next update: its authority's certificates are refused; install a new one"
-		}
-		s.logger.Warn(text, "issuer", crl.Issuer.String(), "next_update", stamp(crl.NextUpdate))
-	}
-	if m.certificate != nil && now.Add(expiringSoon).After(m.certificate.Leaf.NotAfter) {
-		s.logger.Warn("own certificate ends soon or has ended: install a new one", "file", s.paths.Certificate, "expires", expiryOf(m))
-	}
-}
-
-func expiryOf(m *Material) string {
-	if m.certificate == nil {
-		return ""
-	}
-	return stamp(m.certificate.Leaf.NotAfter)
 }

@@ -17,9 +17,10 @@ const (
 // A fileFeed is those files of a source that are replaced together.
 type fileFeed struct {
 	record
-	name  string
-	files []feedFile
-	lines bool // what is cut off between two lines looks whole
+	name    string
+	files   []feedFile
+	lines   bool   // what is cut off between two lines looks whole
+	waiting change // what did not fit the other feeds when it was read
 	// parse makes a value of the files' texts, and returns what puts it among
 	// others.
 	parse func(texts [][]byte) (func(*values), error)
