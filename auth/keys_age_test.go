@@ -67,7 +67,7 @@ func TestStrictKeysAreRefusedWhenTooOld(t *testing.T) {
 		if wantKey(t, feed, "old"); verifier.keyStands("i", "old", key.Public) != nil || !feed.Has("old") {
 			t.Error("the keys are not in force before they are too old")
 		}
-		log.want(t, map[string]int{"token keys not fetched": 1, "too old": 0})
+		log.want(t, map[string]int{"token keys not fetched": 1, "serve until they are too old": 1, "serve on": 0})
 
 		version := verifier.version()
 		within(t, 2, changed, "end of the keys")
@@ -106,7 +106,7 @@ func TestKeysServeOnWhenTooOld(t *testing.T) {
 		changed := feed.Changed()
 		notWithin(t, testMaxAge+90*time.Minute, changed, "a change")
 		wantKey(t, feed, "old")
-		log.want(t, map[string]int{"token keys not fetched": 1, "too old: they serve on": 2})
+		log.want(t, map[string]int{"token keys not fetched: the last good ones, if any, serve on": 1, "too old: they serve on": 2})
 		if state := feed.State(); state.Good != 1 || state.Broken < 100 || time.Since(state.Expires) < 89*time.Minute {
 			t.Errorf("the state is %+v", state)
 		}

@@ -220,7 +220,11 @@ func (s *KeyURLSource) finish(set *KeySet, wait time.Duration, err error) {
 	changed, before := s.note(set, wait, err)
 	switch {
 	case err != nil && before == 0:
-		s.logger.Error("token keys not fetched: the last good ones, if any, serve on", "url", s.name, "error", err, "retry", wait)
+		text := "token keys not fetched: the last good ones, if any, serve on"
+		if s.strict {
+			text = "token keys not fetched: the last good ones, if any, serve until they are too old"
+		}
+		s.logger.Error(text, "url", s.name, "error", err, "retry", wait)
 	case err == nil && (changed || before > 0):
 		s.logger.Info("token keys fetched", "url", s.name, "kids", set.IDs(), "after_failures", before)
 	}

@@ -105,15 +105,17 @@ func common(a, b []string) []string {
 
 // covered says whether one of the globs covers all that glob can match, as far
 // as that is plain: it is the same, or glob is a name and matches, or it is "*"
-// and glob is for no pair and cannot match a slash.
+// and glob is for no pair, or "@*" and glob is for pairs.
 func covered(globs []string, glob string) bool {
 	isName := !strings.ContainsAny(glob, `*?[\`)
 	return slices.ContainsFunc(globs, func(held string) bool {
-		switch {
-		case held == glob:
+		switch held {
+		case glob:
 			return true
-		case held == "*":
-			return !forPairs(glob) && !strings.ContainsAny(glob, `/[\`)
+		case "*":
+			return !forPairs(glob)
+		case pairSign + "*":
+			return forPairs(glob)
 		}
 		return isName && MatchRoom(held, glob)
 	})

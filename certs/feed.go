@@ -44,24 +44,38 @@ func digestOf(texts [][]byte, err error) digest {
 // record has seen nothing.
 type record struct {
 	applied digest // of what is in force
-	seen    digest // of what was read last
+	last    sight  // of the last look
 	refused digest // of the broken content that was reported last; zero: none since the last good one
+	// unrest is how many looks in a row have each found something else, none of
+	// which was put in force.
+	unrest int
 
 	loaded       time.Time
 	good, broken uint64
 }
 
-// settled notes what was read and says whether it was there the time before. What
-// is still being written is not.
-func (r *record) settled(d digest) bool {
-	same := d == r.seen
-	r.seen = d
-	return same
+// settle notes what a look has shown and says what to make of it. Who looks by hand
+// wants to know at once.
+func (r *record) settle(now sight, byHand bool) standing {
+	before := r.last
+	r.last = now
+	r.last.texts = nil // they may be large
+	if now.steady && now.digest == before.digest {
+		r.unrest = 0
+		return standing{counts: true, whole: true}
+	}
+	r.unrest++
+	whole := now.steady && now.whole(before)
+	return standing{
+		counts:  byHand || whole || r.unrest >= maxUnrest,
+		whole:   byHand || whole,
+		patient: !byHand && r.unrest < maxDoubt,
+	}
 }
 
 // accept notes that what was read is now in force.
 func (r *record) accept(d digest) {
-	r.applied, r.refused = d, digest{}
+	r.applied, r.refused, r.unrest = d, digest{}, 0
 	r.loaded = time.Now()
 	r.good++
 }
@@ -69,7 +83,7 @@ func (r *record) accept(d digest) {
 // unchanged notes that what is in force was read again. One that was asked for by
 // hand counts.
 func (r *record) unchanged(byHand bool) {
-	r.refused = digest{}
+	r.refused, r.unrest = digest{}, 0
 	if byHand {
 		r.accept(r.applied)
 	}

@@ -110,14 +110,14 @@ func newFixture(t *testing.T) *fixture {
 }
 
 // follow mounts the first files in that way and follows them.
-func (f *fixture) follow(t *testing.T, way string) (*mount, *FileSource, *safeBuffer) {
+func (f *fixture) follow(t *testing.T, way string, options ...FileOption) (*mount, *FileSource, *safeBuffer) {
 	t.Helper()
 	m := &mount{t: t, dir: t.TempDir(), files: replacement{}, version: "..v"}
 	waysToReplace[way](m, f.first)
 	log := &safeBuffer{}
 	source := must(Files(Paths{
 		Certificate: m.path("tls.crt"), Key: m.path("tls.key"), Roots: m.path("roots"), CRL: m.path("crl"), Revocations: m.path("revocations"),
-	}, WithLogger(slog.New(slog.NewTextHandler(log, nil)))))(t)
+	}, append(options, WithLogger(slog.New(slog.NewTextHandler(log, nil))))...))(t)
 	return m, source, log
 }
 
@@ -210,49 +210,6 @@ func TestABrokenFeedDoesNotHoldUpTheOthers(t *testing.T) {
 		}
 		wantState(t, source, feedCertificate, 1, 1) // counted once
 		wantState(t, source, feedCRL, 3, 0)         // and read again by hand
-	})
-}
-
-// A root and a list in its name that is not of its key are not in force together,
-// whichever of them comes first.
-func TestRootsAndTheirListsFit(t *testing.T) {
-	again := newTestCA(t, CAOptions{}) // of the same name, with another key
-	list := must(again.CRL())(t)
-	for _, order := range [][]string{{"roots", "crl"}, {"crl", "roots"}} {
-		t.Run(order[0]+" first", func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f := newFixture(t)
-				m, source, log := f.follow(t, "renamed")
-				defer source.Close()
-				texts := replacement{"roots": again.CertificatePEM(), "crl": list}
-				before := source.Material()
-				waysToReplace["renamed"](m, replacement{order[0]: texts[order[0]]})
-				<-time.After(5 * time.Second)
-				if source.Material() != before || strings.Count(log.String(), "not signed by that authority") != 1 {
-					t.Errorf("in force, or not logged once:\n%s", log)
-				}
-				wantState(t, source, order[0], 1, 1)
-				waysToReplace["renamed"](m, replacement{order[1]: texts[order[1]]})
-				<-time.After(time.Second)
-				if roots := source.Material().Roots(); len(roots) != 1 || !roots[0].Equal(again.Certificate()) {
-					t.Errorf("the pair that fits is not in force:\n%s", log)
-				}
-				wantState(t, source, order[0], 2, 1)
-				wantState(t, source, order[1], 2, 0)
-			})
-		})
-	}
-	// New roots do not wait for a list that is forged.
-	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t)
-		m, source, log := f.follow(t, "renamed")
-		defer source.Close()
-		waysToReplace["renamed"](m, replacement{"roots": f.next[feedRoots]["roots"], "crl": list})
-		<-time.After(time.Second)
-		if !f.sees[feedRoots](source.Material()) {
-			t.Errorf("the roots are not in force:\n%s", log)
-		}
-		wantState(t, source, feedCRL, 1, 1)
 	})
 }
 

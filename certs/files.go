@@ -15,9 +15,10 @@ import (
 // use. Certificate and key, roots, revocation lists and revocations are a feed
 // each, which moves from one value that holds to the next and stays with the last
 // good one while a replacement is broken, half-written, or of a certificate and
-// key that do not match. A broken feed does not hold up the others, save that
-// roots and the lists in their names must fit. A change counts from the time that
-// its files have settled; by default that is less than a second.
+// key that do not match. A broken feed does not hold up the others. A list in the
+// name of a root must be of that root; roots do not wait for it. By default a change is in force
+// within a second, whatever is written afterwards: when its files have settled, or
+// have been renamed into place, or have not settled for 400 ms.
 //
 // It may be used concurrently, and holds a goroutine until it is closed.
 type FileSource struct {
@@ -124,8 +125,8 @@ type change struct {
 }
 
 // load puts in force what is good of what has changed. Unless it is asked for by
-// hand, it leaves alone what was not there the time before: that may still be in
-// the midst of being written. Watch calls it often enough.
+// hand, it leaves alone what may still be in the midst of being written. Watch
+// calls it often enough.
 func (s *FileSource) load(byHand bool) error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
@@ -133,29 +134,46 @@ func (s *FileSource) load(byHand bool) error {
 	var fresh []change
 	var problems []error
 	for _, feed := range s.feeds {
-		texts, err := feed.read()
-		read := digestOf(texts, err)
-		if settled := feed.settled(read); !settled && !byHand {
+		now := feed.see()
+		is := feed.settle(now, byHand)
+		if !is.counts || now.digest == feed.refused && !byHand {
 			continue
 		}
-		if err == nil && feed.good > 0 && read == feed.applied {
+		if now.err == nil && feed.good > 0 && now.digest == feed.applied {
 			feed.unchanged(byHand)
 			continue
 		}
+		err := now.readable(is, feed.lines)
 		var put func(*values)
 		if err == nil {
-			put, err = feed.parse(texts)
+			put, err = feed.parse(now.texts)
 		}
 		if err != nil {
-			problems = append(problems, s.refuse(feed, read, err))
+			if !is.patient {
+				read, err := now.broken(is, err)
+				problems = append(problems, s.refuse(feed, read, err))
+			}
 			continue
 		}
-		fresh = append(fresh, change{feed, read, put})
+		fresh = append(fresh, change{feed, now.digest, put})
 	}
-	if s.current.Load() != nil || len(problems) == 0 {
-		problems = append(problems, s.take(fresh)...)
+	if len(fresh) > 0 && (s.current.Load() != nil || len(problems) == 0) {
+		problems = append(problems, s.take(append(fresh, s.waiting(fresh)...))...)
 	}
 	return errors.Join(problems...)
+}
+
+// waiting returns what was good by itself at an earlier look, did not fit then, and
+// is there still, beside the changes.
+func (s *FileSource) waiting(fresh []change) (waiting []change) {
+	for _, feed := range s.feeds {
+		c := feed.waiting
+		if c.feed != nil && c.read == feed.refused && c.read == feed.last.digest &&
+			!slices.ContainsFunc(fresh, func(f change) bool { return f.feed == feed }) {
+			waiting = append(waiting, c)
+		}
+	}
+	return waiting
 }
 
 // take puts the changes in force that fit with each other and with what is in
@@ -165,6 +183,7 @@ func (s *FileSource) take(fresh []change) (problems []error) {
 	s.values = next
 	for _, c := range fresh {
 		if !slices.Contains(taken, c.feed) {
+			c.feed.waiting = c
 			problems = append(problems, s.refuse(c.feed, c.read, err))
 		} else {
 			c.feed.accept(c.read)
@@ -190,27 +209,36 @@ func (s *FileSource) take(fresh []change) (problems []error) {
 	return problems
 }
 
-// fitting returns as many of the changes as make one set with what is in force:
-// all, or all but a list that is not of the root that it names, or but roots of
-// which that is so. The error says why not all.
+// fitting returns the changes that are to be in force, and what they make of what
+// is: all, but for lists that are not of the root that they name. Roots never wait
+// for lists: one that leaves is not trusted any more. What was in force and does
+// not fit them is kept, and still revokes what its own key has signed (see
+// Revocations.Certificate). The error says why not all.
 func (s *FileSource) fitting(fresh []change) (taken []*fileFeed, next values, m *Material, why error) {
-	for _, without := range [][]string{nil, {feedCRL}, {feedRoots}, {feedCRL, feedRoots}} {
-		taken, next = nil, s.values
-		for _, c := range fresh {
-			if !slices.Contains(without, c.feed.name) {
-				c.put(&next)
-				taken = append(taken, c.feed)
-			}
-		}
-		m, err := next.material(s.strict)
-		if err == nil {
-			return taken, next, m, why
-		}
-		if why == nil {
-			why = fileError("revocation list file", s.paths.CRL, err)
+	next = s.values
+	for _, c := range fresh {
+		if c.feed.name != feedCRL {
+			c.put(&next)
+			taken = append(taken, c.feed)
 		}
 	}
-	return nil, s.values, nil, why
+	for _, c := range fresh {
+		if c.feed.name == feedCRL {
+			fits := next
+			c.put(&fits)
+			if why = fits.lists.signedBy(fits.roots); why != nil {
+				why = fileError("revocation list file", s.paths.CRL, why)
+				continue
+			}
+			next = fits
+			taken = append(taken, c.feed)
+		}
+	}
+	m, err := next.material(s.strict)
+	if err != nil { // each has been parsed, so that this cannot be
+		return nil, s.values, nil, err
+	}
+	return taken, next, m, why
 }
 
 // refuse counts and logs a broken replacement, once. The error of the first load
@@ -234,41 +262,4 @@ func (s *FileSource) publish() {
 		states = append(states, feed.state(feed.name, expires))
 	}
 	s.states.Store(&states)
-}
-
-// remind warns again of what still needs a person.
-func (s *FileSource) remind(ctx context.Context) {
-	ticker := time.NewTicker(time.Hour)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-ticker.C:
-			s.warn(s.Material(), now)
-		}
-	}
-}
-
-// expiringSoon is how long before its end a certificate is warned of.
-const expiringSoon = 3 * 24 * time.Hour
-
-func (s *FileSource) warn(m *Material, now time.Time) {
-	for _, crl := range m.revocations.Stale(now) {
-		text := "revocation list is past its next update: it serves on; install a new one"
-		if s.strict {
-			text = "revocation list is past its next update: its authority's certificates are refused; install a new one"
-		}
-		s.logger.Warn(text, "issuer", crl.Issuer.String(), "next_update", stamp(crl.NextUpdate))
-	}
-	if m.certificate != nil && now.Add(expiringSoon).After(m.certificate.Leaf.NotAfter) {
-		s.logger.Warn("own certificate ends soon or has ended: install a new one", "file", s.paths.Certificate, "expires", expiryOf(m))
-	}
-}
-
-func expiryOf(m *Material) string {
-	if m.certificate == nil {
-		return ""
-	}
-	return stamp(m.certificate.Leaf.NotAfter)
 }

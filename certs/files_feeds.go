@@ -3,8 +3,6 @@ package certs
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
-	"slices"
 	"time"
 )
 
@@ -19,8 +17,10 @@ const (
 // A fileFeed is those files of a source that are replaced together.
 type fileFeed struct {
 	record
-	name  string
-	files []feedFile
+	name    string
+	files   []feedFile
+	lines   bool   // what is cut off between two lines looks whole
+	waiting change // what did not fit the other feeds when it was read
 	// parse makes a value of the files' texts, and returns what puts it among
 	// others.
 	parse func(texts [][]byte) (func(*values), error)
@@ -43,15 +43,15 @@ type values struct {
 	revocations *Revocations // of all but the lists
 }
 
-// material makes one set of the values. It fails where a list is not of the root
-// that it names, and otherwise each value is good by itself.
+// material makes one set of the values, each of which is good by itself. Lists may
+// be of other keys than the roots that they name.
 func (v values) material(strict bool) (*Material, error) {
 	revocations := v.revocations.copy()
 	if v.lists != nil {
 		revocations.lists = v.lists.lists
 	}
 	revocations.strict = strict
-	return NewMaterial(v.pair, v.roots, revocations)
+	return newMaterial(v.pair, v.roots, revocations)
 }
 
 // feeds are those of the paths that are named.
@@ -142,7 +142,7 @@ func (p Paths) crlFeed() *fileFeed {
 func (p Paths) revocationsFeed() *fileFeed {
 	file := feedFile{p.Revocations, "revocations file", readFile}
 	return &fileFeed{
-		name: feedRevocations, files: []feedFile{file},
+		name: feedRevocations, files: []feedFile{file}, lines: true,
 		parse: func(texts [][]byte) (func(*values), error) {
 			revocations, err := ParseRevocations(texts[0])
 			if err != nil {
@@ -165,29 +165,17 @@ func earliest[T any](items []T, at func(T) time.Time) time.Time {
 	return first
 }
 
-// maxReads bounds how often the files of a feed are read again that change while
-// they are read.
-const maxReads = 5
-
-var errRestless = errors.New("keeps changing while it is read: write it once, then rename it into place")
-
-// read returns the texts of the feed's files, as they were at one time.
-func (f *fileFeed) read() ([][]byte, error) {
+// see looks at the feed's files.
+func (f *fileFeed) see() sight {
 	paths := make([]string, len(f.files))
 	for i, file := range f.files {
 		paths[i] = file.path
 	}
-	for range maxReads {
-		before := look(paths)
-		texts, err := f.readOnce()
-		if slices.EqualFunc(before, look(paths), glimpse.same) {
-			return texts, err
-		}
-	}
-	return nil, fileError(f.files[0].what, f.files[0].path, errRestless)
+	return see(paths, f.read)
 }
 
-func (f *fileFeed) readOnce() ([][]byte, error) {
+// read returns the texts of the files.
+func (f *fileFeed) read() ([][]byte, error) {
 	texts := make([][]byte, len(f.files))
 	for i, file := range f.files {
 		text, err := file.read(file.path)

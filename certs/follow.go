@@ -14,6 +14,10 @@ type File struct {
 	Name string
 	// Path is the file's. It may have 1 MiB at most.
 	Path string
+	// Lines says that each line of the file stands by itself, so that one that is
+	// cut off between two looks whole. While it is being written to, it is taken
+	// only as long as it ends with the end of a line.
+	Lines bool
 	// Take puts what the text says in force, or says what is wrong with it and
 	// changes nothing. Calls do not overlap.
 	Take func(text []byte) error
@@ -35,8 +39,8 @@ type Following struct {
 }
 
 // Follow has a file's text taken, which must be good, and taken again whenever it
-// has changed, until Close: within a second after it has settled, in whatever way
-// it was replaced. A replacement that Take does not accept, or that cannot be
+// has changed, until Close: within a second, in whatever way it was replaced and
+// whatever is written to it afterwards. A replacement that Take does not accept, or that cannot be
 // read, changes nothing, is logged and counted once, and is left behind by the
 // next good one.
 func Follow(file File) (*Following, error) {
@@ -71,23 +75,31 @@ func (f *Following) load(byHand bool) error {
 	f.loading.Lock()
 	defer f.loading.Unlock()
 	defer f.publish()
-	text, err := readFile(f.file.Path)
-	read := digestOf([][]byte{text}, err)
-	if settled := f.record.settled(read); !byHand && (!settled || read == f.record.refused) {
+	var text []byte
+	now := see([]string{f.file.Path}, func() (_ [][]byte, err error) {
+		text, err = readFile(f.file.Path)
+		return [][]byte{text}, err
+	})
+	is := f.record.settle(now, byHand)
+	switch {
+	case !is.counts, now.digest == f.record.refused && !byHand:
 		return nil
-	}
-	if err == nil && f.record.good > 0 && read == f.record.applied {
+	case now.err == nil && f.record.good > 0 && now.digest == f.record.applied:
 		f.record.unchanged(byHand)
 		return nil
 	}
+	err := now.readable(is, f.file.Lines)
 	if err == nil {
 		err = f.file.Take(text)
 	}
 	if err == nil {
-		f.record.accept(read)
+		f.record.accept(now.digest)
 		return nil
 	}
-	err = fileError(f.file.Name+" file", f.file.Path, err)
+	if is.patient {
+		return nil
+	}
+	read, err := now.broken(is, fileError(f.file.Name+" file", f.file.Path, err))
 	if f.record.refuse(read) && f.record.good > 0 {
 		f.publish()
 		f.file.Logger.Error(f.file.Name+" not replaced: the last good one stays in force", "file", f.file.Path, "error", err)

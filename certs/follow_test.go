@@ -21,7 +21,7 @@ func followed(t *testing.T, way string, first string) (m *mount, f *Following, t
 	waysToReplace[way](m, replacement{"file": []byte(first)})
 	taken, log = &[]string{}, &safeBuffer{}
 	f, err = Follow(File{
-		Name: "rules", Path: m.path("file"), Logger: slog.New(slog.NewTextHandler(log, nil)),
+		Name: "rules", Path: m.path("file"), Lines: true, Logger: slog.New(slog.NewTextHandler(log, nil)),
 		Take: func(text []byte) error {
 			if text = bytes.TrimSpace(text); len(text) == 0 || string(text) == "half" {
 				return errBroken

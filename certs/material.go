@@ -42,6 +42,19 @@ var _ Source = (*Material)(nil)
 // a root that is no authority, and a revocation list that claims to be a root's
 // but is not signed by it.
 func NewMaterial(certificate *tls.Certificate, roots []*x509.Certificate, revocations *Revocations) (*Material, error) {
+	m, err := newMaterial(certificate, roots, revocations)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.revocations.signedBy(roots); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// newMaterial is NewMaterial, which see, but takes lists that are not of the roots
+// that they name. They revoke nothing of these.
+func newMaterial(certificate *tls.Certificate, roots []*x509.Certificate, revocations *Revocations) (*Material, error) {
 	m := &Material{
 		roots:       slices.Clone(roots),
 		pool:        x509.NewCertPool(),
@@ -67,9 +80,6 @@ func NewMaterial(certificate *tls.Certificate, roots []*x509.Certificate, revoca
 		m.pool.AddCert(root)
 		key := anchorKey(root)
 		m.anchors[key] = append(m.anchors[key], root)
-	}
-	if err := m.revocations.signedBy(roots); err != nil {
-		return nil, err
 	}
 	return m, nil
 }

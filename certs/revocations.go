@@ -161,9 +161,18 @@ func (r *Revocations) unknown(issuer *x509.Certificate, now time.Time) (string, 
 }
 
 // signedBy refuses lists that claim to be of one of the authorities but are not
-// signed by any of that name. A list of an authority that is not among them may
-// be an intermediate's, which only a peer's chain can tell.
+// signed by any of that name.
 func (r *Revocations) signedBy(authorities []*x509.Certificate) error {
+	for _, l := range r.unsigned(authorities) {
+		return &unsignedError{l}
+	}
+	return nil
+}
+
+// unsigned returns the lists that are in the name of one of the authorities and
+// not signed by any of that name. A list of an authority that is not among them may
+// be an intermediate's, which only a peer's chain can tell.
+func (r *Revocations) unsigned(authorities []*x509.Certificate) (found []*list) {
 	for issuer, lists := range r.lists {
 		for _, l := range lists {
 			var known, signed bool
@@ -174,11 +183,11 @@ func (r *Revocations) signedBy(authorities []*x509.Certificate) error {
 				}
 			}
 			if known && !signed {
-				return &unsignedError{l}
+				found = append(found, l)
 			}
 		}
 	}
-	return nil
+	return found
 }
 
 // An unsignedError says that a list is not of the authority that it names.

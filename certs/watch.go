@@ -9,7 +9,8 @@ import (
 )
 
 // DefaultInterval is how often files are looked at. A change is seen after one
-// interval and taken up after a second one, by which it has settled.
+// interval, and taken up then if it was renamed into place, after a second one if
+// it has settled by then, and after a third one whatever happens.
 const DefaultInterval = 200 * time.Millisecond
 
 // settling is how long after a change a file is read again and again: a file

@@ -40,7 +40,8 @@ type Limits struct {
 	Unary time.Duration
 	// Stall is how long a client may leave the end of a stream untaken before its
 	// connection is closed. A stream that ends in good order, or because the server
-	// goes down, may take longer while some of it is taken in that time. Default 5 s.
+	// goes down, may take longer while some of it is taken in that time. Looks are a
+	// tenth of it apart, so that it may be a tenth more. Default 5 s.
 	Stall time.Duration
 	// Keepalive is how long a connection may be silent before it is probed, and
 	// KeepaliveTimeout how long the answer may take. Default 1 min and 20 s.

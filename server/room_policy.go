@@ -2,8 +2,8 @@ package server
 
 import (
 	"log/slog"
-	"path"
-	"strings"
+
+	"securechat/auth"
 )
 
 // A RoomPolicy says who may open which room, on top of what their tokens allow:
@@ -39,7 +39,7 @@ type roomSet struct {
 }
 
 // Allows says whether the user may open the room. The room is named as the user
-// names it: @bob is the pair of the user and bob.
+// names it, but never escaped: @bob is the pair of the user and bob.
 //
 // It is open to those whom a line of the policy for it lists, to everybody where
 // there is no such line, and never to those who are expelled from it.
@@ -55,7 +55,7 @@ func (p *RoomPolicy) Allows(user, room string) bool {
 		return true
 	}
 	for _, open := range p.globs {
-		if matches(open.glob, room) {
+		if auth.MatchGlob(open.glob, room) {
 			listed = true
 			if open.members.has(user) {
 				return true
@@ -70,20 +70,11 @@ func (s roomSet) has(room string) bool {
 		return true
 	}
 	for _, glob := range s.globs {
-		if matches(glob, room) {
+		if auth.MatchGlob(glob, room) {
 			return true
 		}
 	}
 	return false
-}
-
-// matches says whether a room's name matches a glob, as path.Match has it, but that
-// a slash, which a user's name may have, is a character like any other.
-// ParseRoomPolicy has seen that the glob is well-formed.
-func matches(glob, room string) bool {
-	const slash, noName = "/", "\x00"
-	matched, err := path.Match(strings.ReplaceAll(glob, slash, noName), strings.ReplaceAll(room, slash, noName))
-	return matched && err == nil
 }
 
 // LogValue is how much the policy has, for the log; who is in it is not.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"path"
 	"regexp"
 	"strconv"
 	"strings"
@@ -29,7 +28,7 @@ const (
 //	expel NAME GLOB     # this user may not open rooms that match, whatever else does
 //
 // A room that several lines match is open to the users of each, and one that none
-// matches to everybody. Globs are those of path.Match, of the characters that
+// matches to everybody. Globs are those of auth.CheckGlob, of the characters that
 // rooms' names have; those that begin with @ are of pairs, as the caller names
 // them, and "*" matches these too. There may be 1,000 globs with a wildcard.
 //
@@ -148,11 +147,11 @@ func userName(w word) (string, error) {
 // glob reads the name of a room or a glob, and says whether it is plain, so that
 // it matches itself alone.
 func (p *policyParser) glob(w word) (glob string, plain bool, err error) {
-	if glob = w.text; len(glob) > maxGlobBytes {
+	if glob = norm.NFC.String(w.text); len(glob) > maxGlobBytes {
 		return "", false, fmt.Errorf("%.60q has %d bytes, more than %d", glob, len(glob), maxGlobBytes)
 	}
-	if _, err := path.Match(glob, ""); err != nil {
-		return "", false, fmt.Errorf("%.60q is not a glob: write * and ? and [a-z] in it, and \\ before one of these that stands for itself", glob)
+	if err := auth.CheckGlob(glob); err != nil {
+		return "", false, fmt.Errorf("%.60q is not a glob: %w", glob, err)
 	}
 	if plain = !strings.ContainsAny(glob, `*?[\`); plain {
 		glob, err = roomName(w)

@@ -152,7 +152,7 @@ func FuzzParseRoomPolicy(f *testing.F) {
 		}
 		// Who is expelled from everywhere is nowhere.
 		expelled, err := server.ParseRoomPolicy(fmt.Appendf(slices.Clip(text), "\nexpel zoe *"))
-		if err == nil && !strings.Contains(room, "/") && expelled.Allows("zoe", room) {
+		if err == nil && expelled.Allows("zoe", room) {
 			t.Errorf("zoe is in %q", room)
 		}
 	})

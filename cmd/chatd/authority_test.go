@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"securechat/auth"
+	"securechat/certs"
 	authpb "securechat/proto/auth/v1"
 	chatpb "securechat/proto/chat"
 )
@@ -48,30 +49,64 @@ func TestARefreshedStreamLivesOn(t *testing.T) {
 	}
 }
 
-// A process that was stopped past an expiry ends what has expired when it wakes.
+// A process that was stopped ends within a second of waking what has expired, was
+// revoked or is not trusted any more, and nothing else.
 func TestAStoppedProcessCatchesUp(t *testing.T) {
 	t.Parallel()
 	w := newTown(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	expires := time.Now().Add(4 * time.Second).Truncate(time.Second)
+	later := expires.Add(time.Hour)
+	passing, err := w.roots[0].IssueUser("passing", certs.IssueOptions{NotAfter: expires})
+	if err != nil {
+		t.Fatal(err)
+	}
+	type stopped struct {
+		citizen *citizen
+		until   time.Time
+		reason  auth.Reason
+		streams []chatpb.Chat_ChatStreamClient
+	}
+	all := []*stopped{
+		{citizen: w.citizen("expiring", w.roots[0], w.signers[0]), until: expires, reason: auth.TokenExpired},
+		{citizen: &citizen{town: w, name: "passing", signer: w.signers[0], issued: passing}, until: later, reason: auth.CertificateExpired},
+		{citizen: w.citizen("revoked", w.roots[0], w.signers[0]), until: later, reason: auth.TokenRevoked},
+		{citizen: w.citizen("untrusted", w.roots[1], w.signers[0]), until: later, reason: auth.CertificateUntrusted},
+		{citizen: w.citizen("retired", w.roots[0], w.signers[1]), until: later, reason: auth.TokenKeyRetired},
+	}
+	for _, s := range all {
+		conn := s.citizen.dial()
+		for range 20 {
+			s.streams = append(s.streams, openPlain(ctx, t, conn, s.citizen.token(s.until)))
+		}
+	}
 	alice := w.citizen("alice", w.roots[0], w.signers[0])
-	expires := time.Now().Add(3 * time.Second).Truncate(time.Second)
-	stream := openPlain(ctx, t, alice.dial(), alice.token(expires))
+	undisturbed := openPlain(ctx, t, alice.dial(), alice.token(later))
+
 	if err := w.d.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	w.revoke("user", "revoked")
+	w.writeRoots(w.roots[0])
+	w.writeKeys(w.signers[0])
 	<-time.After(time.Until(expires) + time.Second)
 	if err := w.d.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	woke := time.Now()
-	_, err := stream.Recv()
-	if reason, _ := auth.ReasonOf(err); reason != auth.TokenExpired {
-		t.Errorf("the stream ended with %v, want TOKEN_EXPIRED", err)
+	for _, s := range all {
+		for _, stream := range s.streams {
+			_, err := stream.Recv()
+			if reason, _ := auth.ReasonOf(err); reason != s.reason {
+				t.Errorf("a stream of %s ended with %v, want %s", s.citizen.name, err, s.reason)
+			}
+		}
+		if late := time.Since(woke); late > promised() {
+			t.Errorf("those of %s ended %v after the process woke, want %v at most", s.citizen.name, late, promised())
+		}
 	}
-	if late := time.Since(woke); late > time.Second {
-		t.Errorf("it ended %v after the process woke, want a second at most", late)
-	}
+	wantAcknowledged(t, undisturbed, "still here")
 }
 
 // A broken replacement of every file is reported, and changes nothing.
@@ -82,7 +117,7 @@ func TestBrokenReplacementsDisturbNobody(t *testing.T) {
 	defer cancel()
 	alice := w.citizen("alice", w.roots[0], w.signers[0])
 	stream := openPlain(ctx, t, alice.dial(), alice.token(time.Now().Add(time.Hour)))
-	for _, name := range []string{"clients.crt", "crl.pem", "revocations.txt", "server.crt", "jwks.json"} {
+	for _, name := range []string{"clients.crt", "crl.pem", "revocations.txt", "server.crt", "jwks.json", "policy.txt"} {
 		good, err := os.ReadFile(w.path(name))
 		if err != nil {
 			t.Fatal(err)

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
+	"securechat/auth"
 	"securechat/certs"
 )
 
@@ -54,4 +59,45 @@ func TestRevokeBeforeNow(t *testing.T) {
 	if err != nil || !parsed.Subject("alice", now.Truncate(time.Second)) || parsed.Subject("alice", now.Truncate(time.Second).Add(time.Second)) {
 		t.Errorf("it does not part the tokens at now: %v", err)
 	}
+}
+
+// A revocation is in force within a second, however many follow it.
+func TestARevocationAmongManyIsNotPutOff(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	alice, bob := w.citizen("alice", w.roots[0], w.signers[0]), w.citizen("bob", w.roots[0], w.signers[0])
+	expires := time.Now().Add(time.Hour)
+	hers, his := openPlain(ctx, t, alice.dial(), alice.token(expires)), openPlain(ctx, t, bob.dial(), bob.token(expires))
+
+	stop := make(chan struct{})
+	var revoking sync.WaitGroup
+	w.revoke("token", "token-of-alice")
+	changed := time.Now()
+	revoking.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			another, err := revokedToken(fmt.Sprintf("another-%d", i))
+			if err := errors.Join(err, another.appendTo(w.revocations)); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	_, err := hers.Recv()
+	late := time.Since(changed)
+	close(stop)
+	revoking.Wait()
+	if reason, _ := auth.ReasonOf(err); reason != auth.TokenRevoked {
+		t.Errorf("her stream ended with %v, want TOKEN_REVOKED", err)
+	}
+	if late > promised() {
+		t.Errorf("it ended %v after the revocation, want %v at most", late, promised())
+	}
+	wantAcknowledged(t, his, "undisturbed")
 }

@@ -12,9 +12,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -81,8 +83,82 @@ func TestRotationsDisturbNobody(t *testing.T) {
 		taken = append(taken, time.Since(installed))
 	}
 	end()
+	if slowest := slices.Max(taken); slowest > promised() {
+		t.Errorf("a rotation was in force after %v, want %v at most", slowest, promised())
+	}
 	t.Logf("%d rotations of each kind were taken up after %v at most, while %d messages were acknowledged",
 		rotations, slices.Max(taken).Round(time.Millisecond), wantUndisturbed(t, members))
+}
+
+// The keys come and go at a URL, with broken sets between: streams of other keys
+// live on.
+func TestRotationsAtAURLDisturbNobody(t *testing.T) {
+	t.Parallel()
+	const times = 20
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	w := newTown(t)
+	w.withIssuer()
+	extra, err := auth.NewSigningKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice, guest := w.citizen("alice", w.roots[0], w.signers[0]), w.citizen("guest", w.roots[0], extra)
+	conn, expires := alice.dial(), time.Now().Add(time.Hour)
+	var members []*member
+	for range 10 {
+		m, err := openMember(ctx, conn, alice.token(expires), 20*time.Millisecond)
+		if err != nil {
+			t.Fatal(err)
+		}
+		members = append(members, m)
+	}
+	leave := make(chan struct{})
+	var living sync.WaitGroup
+	for _, m := range members {
+		living.Go(func() { m.live(leave) })
+	}
+	end := sync.OnceFunc(func() {
+		close(leave)
+		living.Wait()
+	})
+	defer end()
+
+	visitor, token := guest.dial(), guest.token(expires)
+	fetch := func(done func() error) {
+		t.Helper()
+		if err := w.d.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		if err := within(patience, done); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range times {
+		if i%5 == 4 {
+			reports := strings.Count(w.d.errors(), "not all reloaded")
+			w.write("jwks.json", []byte("half a fi"))
+			fetch(func() error {
+				if strings.Count(w.d.errors(), "not all reloaded") == reports {
+					return errors.New("nothing is said of a broken set")
+				}
+				return nil
+			})
+		}
+		signers := w.signers[:]
+		if there(i) {
+			signers = append(slices.Clone(signers), extra)
+		}
+		w.writeKeys(signers...)
+		fetch(func() error {
+			if err := refusal(ctx, t, visitor, token); (err == nil) != there(i) {
+				return fmt.Errorf("rotation %d: the server has other keys: %v", i, err)
+			}
+			return nil
+		})
+	}
+	end()
+	t.Logf("%d sets were fetched, while %d messages were acknowledged", times, wantUndisturbed(t, members))
 }
 
 // A style is a way in which files are replaced.
@@ -201,11 +277,15 @@ func (r *rotator) rotate(rotation int) map[string][]byte {
 		"crl.pem":         text(root.CRL()),
 		"revocations.txt": []byte(strings.Join(r.list, "\n") + "\n"),
 		"jwks.json":       text(auth.MarshalKeySet(signers...)),
+		"policy.txt":      fmt.Appendf(nil, "# %d\nexpel nobody *\n", rotation),
 	}
 }
 
+// feedsOfATown are what a town's server follows.
+var feedsOfATown = []string{"certificate", "roots", "crl", "revocations", "jwks", "policy"}
+
 // refuse installs broken files in place of all, and waits until the server has
-// said so of both of its sets.
+// said so of each feed.
 func (r *rotator) refuse(s style, good map[string][]byte) {
 	r.t.Helper()
 	broken := make(map[string][]byte)
@@ -213,9 +293,22 @@ func (r *rotator) refuse(s style, good map[string][]byte) {
 		broken[name] = []byte("half a fi")
 	}
 	reports := strings.Count(r.w.d.errors(), "not replaced")
+	before, err := r.w.loads(r.t.Context(), "broken")
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	s.install(r.t, r.w, broken)
 	if err := within(patience, func() error {
-		if strings.Count(r.w.d.errors(), "not replaced") < reports+2 {
+		after, err := r.w.loads(r.t.Context(), "broken")
+		if err != nil {
+			return err
+		}
+		for i, feed := range feedsOfATown {
+			if after[i] == before[i] {
+				return errors.New("a broken file is not counted: " + feed)
+			}
+		}
+		if strings.Count(r.w.d.errors(), "not replaced") < reports+len(feedsOfATown) {
 			return errors.New("nothing is said of broken files")
 		}
 		return nil
@@ -240,12 +333,30 @@ func (r *rotator) taken(ctx context.Context, rotation int) error {
 			return fmt.Errorf("the server lets in %s, who is revoked", revoked.Certificate().Subject)
 		}
 	}
+	counts, err := r.w.loads(ctx, "ok")
+	if err != nil {
+		return err
+	}
+	for i, feed := range feedsOfATown {
+		if want := rotation + 2; counts[i] < want { // the first was there before
+			return fmt.Errorf("of %s %d were taken up, want %d", feed, counts[i], want)
+		}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if _, err := openMember(ctx, r.conn, r.extra.token(time.Now().Add(time.Hour)), 0); (err == nil) != there(rotation) {
-		return fmt.Errorf("the server has other keys: %w", err)
+		return fmt.Errorf("the server has other keys: %v", err)
 	}
 	return nil
+}
+
+// loads is how often each of a town's feeds was put in force, or was broken.
+func (w *town) loads(ctx context.Context, result string) ([]int, error) {
+	var of []*regexp.Regexp
+	for _, feed := range feedsOfATown {
+		of = append(of, regexp.MustCompile(`(?m)^securechat_feed_loads_total\{feed="`+feed+`",.*result="`+result+`"\} (\d+)$`))
+	}
+	return w.counts(ctx, of...)
 }
 
 func (r *rotator) isSpare(subject []byte) bool {

@@ -26,7 +26,7 @@ import (
 )
 
 // A town is a chatd with real files: two client authorities, two signing keys, a
-// revocation list and a revocations file. They are in a folder that is mounted
+// revocation list, a revocations file and a room policy. They are in a folder that is mounted
 // as Kubernetes mounts secrets: behind a symbolic link, which can be swapped.
 type town struct {
 	t           *testing.T
@@ -69,9 +69,10 @@ func newTown(t *testing.T, flags ...string) *town {
 	w.writeKeys(w.signers[:]...)
 	w.writeCRL()
 	w.write("revocations.txt", nil)
+	w.write("policy.txt", nil)
 	w.d = startForTest(t, nil, append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--grace", "2s",
 		"--tls-cert", w.path("server.crt"), "--tls-key", w.path("server.key"), "--client-ca", w.path("clients.crt"), "--crl", w.path("crl.pem"),
-		"--revocations", w.revocations, "--jwks", w.path("jwks.json"), "--issuer", sandbox.Issuer, "--audience", sandbox.Audience,
+		"--revocations", w.revocations, "--policy", w.path("policy.txt"), "--jwks", w.path("jwks.json"), "--issuer", sandbox.Issuer, "--audience", sandbox.Audience,
 		"--max-streams-per-identity", "2000", "--max-connections-per-identity", "100"}, flags...)...)
 	return w
 }

@@ -436,7 +436,8 @@ func (x *RoomsResponse) GetMore() bool {
 // Room is a room that the caller may open.
 type Room struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// As chat-room has it; "@" and the other user's name for a room of two.
+	// As chat-room has it: "@" and the other user's name, percent-encoded, for a
+	// room of two.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The sequence of its newest message that is kept; 0 if there is none.
 	Sequence      uint64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`

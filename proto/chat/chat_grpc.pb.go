@@ -39,7 +39,12 @@ const (
 //
 //	authorization: Bearer <JWT>
 //	traceparent:   the W3C trace context of the call
-//	chat-room:     the room to open; absent means echo
+//	chat-room:     the room to open; absent means echo. [a-z0-9][a-z0-9_-]{0,62},
+//	               as it is, or "@" and a user's name for the room of the caller
+//	               and that user, in UTF-8 and normal form (NFKC). Of the user's
+//	               name, bytes outside printable ASCII, and "%", are
+//	               percent-encoded as in a URI; others may be. What is authorised
+//	               is the name that is meant, however it is written
 //	chat-after:    replay the room from after this sequence; 0 is the beginning
 //	               of what is kept. Without it the stream begins live
 //
@@ -128,7 +133,12 @@ func (c *chatClient) Members(ctx context.Context, in *MembersRequest, opts ...gr
 //
 //	authorization: Bearer <JWT>
 //	traceparent:   the W3C trace context of the call
-//	chat-room:     the room to open; absent means echo
+//	chat-room:     the room to open; absent means echo. [a-z0-9][a-z0-9_-]{0,62},
+//	               as it is, or "@" and a user's name for the room of the caller
+//	               and that user, in UTF-8 and normal form (NFKC). Of the user's
+//	               name, bytes outside printable ASCII, and "%", are
+//	               percent-encoded as in a URI; others may be. What is authorised
+//	               is the name that is meant, however it is written
 //	chat-after:    replay the room from after this sequence; 0 is the beginning
 //	               of what is kept. Without it the stream begins live
 //

@@ -67,7 +67,7 @@ func followPolicy(path string, to *server.Server, log *slog.Logger) (*certs.Foll
 		first = false
 		return nil
 	}
-	return certs.Follow(certs.File{Name: "room policy", Path: path, Take: take, Logger: log})
+	return certs.Follow(certs.File{Name: "room policy", Path: path, Lines: true, Take: take, Logger: log})
 }
 
 // reload reads every feed now, and returns all that is wrong with them.
