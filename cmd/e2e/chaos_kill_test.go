@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -58,8 +57,7 @@ func (c *chaos) reconnect(t *testing.T) {
 	talk.speak(bob.dial(n.listen), "bob", "ops")
 	for i := range 3 {
 		talk.listen(bob.dial(between.address()), fmt.Sprint("bob-", i), "ops")
-		random := rand.New(rand.NewPCG(c.random.Uint64(), 0))
-		talk.wander(carol.raw(between.address()), fmt.Sprint("carol-", i), "ops", 40, random)
+		talk.wander(carol.raw(between.address()), fmt.Sprint("carol-", i), "ops", 40, c.source())
 	}
 	resets, kills := 0, 0
 	for next := int64(every); talk.breaks.Load() < int64(returns); {

@@ -27,13 +27,15 @@ type conversation struct {
 	t        *testing.T
 	ctx      context.Context // of all who take part
 	enough   chan struct{}   // closed when nobody has anything more to say
+	burst    int             // how many messages a speaker says at a time
 	speaking sync.WaitGroup
 	leave    context.CancelFunc // for those who listen
 	present  context.Context    // likewise
 	reading  sync.WaitGroup
 
 	stored atomic.Int64 // messages acknowledged
-	breaks atomic.Int64 // streams that were opened in the place of others
+	lost   atomic.Int64 // streams of readers that ended and were to have successors
+	breaks atomic.Int64 // these successors
 
 	mu      sync.Mutex
 	rooms   map[string]*roomtest.History
@@ -45,7 +47,7 @@ func converse(t *testing.T, limit time.Duration) *conversation {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	present, leave := context.WithCancel(ctx)
 	c := &conversation{
-		t: t, ctx: ctx, present: present, leave: leave, enough: make(chan struct{}),
+		t: t, ctx: ctx, present: present, leave: leave, enough: make(chan struct{}), burst: 4,
 		rooms: map[string]*roomtest.History{}, readers: map[*roomtest.Reader]*roomtest.History{},
 	}
 	t.Cleanup(func() {
@@ -79,13 +81,17 @@ func (c *conversation) join(ctx context.Context, conn *client.Conn, name string,
 	}
 }
 
-const (
-	talkEvery = 10 * time.Millisecond
-	talkBurst = 4 // messages, at most
-)
+// talkEvery is how long a speaker rests after some messages.
+const talkEvery = 10 * time.Millisecond
 
-// speak has a user say things in a room, some at a time, until it is enough.
-func (c *conversation) speak(conn *client.Conn, sender, name string) {
+// speak has a user say things in a room until it is enough, and returns how many
+// have been acknowledged.
+func (c *conversation) speak(conn *client.Conn, sender, name string) *atomic.Int64 {
+	return c.speakEvery(talkEvery, conn, sender, name)
+}
+
+func (c *conversation) speakEvery(rest time.Duration, conn *client.Conn, sender, name string) *atomic.Int64 {
+	stored := &atomic.Int64{}
 	c.speaking.Go(func() {
 		room, err := c.join(c.ctx, conn, name)
 		if err != nil {
@@ -96,10 +102,10 @@ func (c *conversation) speak(conn *client.Conn, sender, name string) {
 		history := c.history(name)
 		posted := make(chan *client.Posted, 64)
 		var confirming sync.WaitGroup
-		confirming.Go(func() { c.confirm(history, room.User(), sender, posted) })
+		confirming.Go(func() { c.confirm(history, room.User(), posted, stored) })
 		defer confirming.Wait()
 		defer close(posted)
-		tick := time.NewTicker(talkEvery)
+		tick := time.NewTicker(rest)
 		defer tick.Stop()
 		for n := 0; ; n++ {
 			id := sender + "-" + strconv.Itoa(n)
@@ -110,7 +116,7 @@ func (c *conversation) speak(conn *client.Conn, sender, name string) {
 				return
 			}
 			posted <- p
-			if n%talkBurst != 0 {
+			if n%c.burst != 0 {
 				continue
 			}
 			select {
@@ -120,16 +126,22 @@ func (c *conversation) speak(conn *client.Conn, sender, name string) {
 			}
 		}
 	})
+	return stored
 }
 
-func (c *conversation) confirm(history *roomtest.History, user, sender string, posted <-chan *client.Posted) {
+func (c *conversation) confirm(history *roomtest.History, user string, posted <-chan *client.Posted, stored *atomic.Int64) {
+	var failed error // the first is enough
 	for p := range posted {
 		receipt, err := p.Stored(c.ctx)
 		if err != nil {
-			c.t.Errorf("%s: %s: %v", sender, p.ID(), err)
+			if failed == nil {
+				c.t.Errorf("%s is not acknowledged: %v", p.ID(), err)
+			}
+			failed = err
 			continue
 		}
 		history.Acknowledged(user, p.ID(), receipt.Sequence)
+		stored.Add(1)
 		c.stored.Add(1)
 	}
 }
@@ -148,6 +160,8 @@ func (c *conversation) listen(conn *client.Conn, reader, name string) {
 			switch e := event.(type) {
 			case client.Message:
 				saw.Saw(roomtest.Message{Sequence: e.Sequence, User: e.User, ID: e.ID, Text: e.Text})
+			case client.Reconnecting:
+				c.lost.Add(1)
 			case client.Reconnected:
 				c.breaks.Add(1)
 			}

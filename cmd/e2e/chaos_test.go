@@ -36,6 +36,9 @@ func (c *chaos) times(few, many int) int {
 	return few
 }
 
+// source makes random choices for another goroutine.
+func (c *chaos) source() *rand.Rand { return rand.New(rand.NewPCG(c.random.Uint64(), 0)) }
+
 // TestChaos breaks what rooms stand on while people talk in them, and checks what
 // each of them was told.
 func TestChaos(t *testing.T) {
