@@ -153,14 +153,14 @@ func (u *townsman) dial(server string) *client.Conn {
 
 // raw returns a connection that knows the contract and nothing of package client,
 // until the test ends.
-func (u *townsman) raw(server string) chatpb.ChatClient {
+func (u *townsman) raw(server string, options ...grpc.DialOption) chatpb.ChatClient {
 	t := u.town.t
 	t.Helper()
-	conn, err := grpc.NewClient("passthrough:///"+server,
+	conn, err := grpc.NewClient("passthrough:///"+server, append(options,
 		grpc.WithTransportCredentials(certs.ClientCredentials(u.material, townServer)),
 		grpc.WithPerRPCCredentials(bearer(u.token)), grpc.WithDisableServiceConfig(),
 		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}),
-	)
+	)...)
 	must(t, err)
 	t.Cleanup(func() { _ = conn.Close() })
 	return chatpb.NewChatClient(conn)
