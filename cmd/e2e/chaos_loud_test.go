@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	loudEvery = 50 * time.Millisecond // from one message to the next
-	loudText  = 16 << 10              // bytes of each: a MiB in 3 seconds
+	loudEvery = 100 * time.Millisecond // from one message to the next
+	loudText  = 16 << 10               // bytes of each: a MiB in 6 seconds
 	loudRoom  = "ops"
 )
 
@@ -35,9 +35,8 @@ type loud struct {
 	admin *http.Client
 
 	ctx     context.Context // of all streams
-	hush    chan struct{}   // closed when enough has been said
-	said    chan struct{}   // closed when all of it is acknowledged
-	members sync.WaitGroup
+	cancel  context.CancelFunc
+	members sync.WaitGroup // with the speaker
 
 	mu        sync.Mutex
 	sent      map[string]time.Time
@@ -45,40 +44,40 @@ type loud struct {
 	latencies []time.Duration // from a message's being sent to each member's having it
 }
 
-// newLoud begins to say things, to those who will come. All ends with the test.
+// newLoud begins to say things, to those who will come, until end.
 func newLoud(t *testing.T, w *town, n *node) *loud {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*patience)
 	l := &loud{
 		t: t, node: n, admin: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
-		ctx: ctx, hush: make(chan struct{}), said: make(chan struct{}), sent: map[string]time.Time{},
+		ctx: ctx, cancel: cancel, sent: map[string]time.Time{},
 	}
-	stream := l.open(w.user("alice").raw(n.listen))
-	go l.speak(stream)
-	t.Cleanup(func() {
-		cancel()
-		<-l.said
-		l.members.Wait()
-	})
+	stream := l.open(ctx, w.user("alice").raw(n.listen))
+	l.members.Go(func() { l.speak(stream) })
 	return l
 }
 
-func (l *loud) open(chat chatpb.ChatClient, pairs ...string) chatpb.Chat_ChatStreamClient {
+// end ends all streams before their connections are closed.
+func (l *loud) end() {
+	l.cancel()
+	l.members.Wait()
+}
+
+func (l *loud) open(ctx context.Context, chat chatpb.ChatClient, pairs ...string) chatpb.Chat_ChatStreamClient {
 	l.t.Helper()
-	stream, err := chat.ChatStream(metadata.AppendToOutgoingContext(l.ctx, append(pairs, chatpb.MetadataRoom, loudRoom)...))
+	stream, err := chat.ChatStream(metadata.AppendToOutgoingContext(ctx, append(pairs, chatpb.MetadataRoom, loudRoom)...))
 	must(l.t, err)
 	return stream
 }
 
 func (l *loud) speak(stream chatpb.Chat_ChatStreamClient) {
-	defer close(l.said)
 	acknowledged := make(chan struct{})
 	go func() {
 		defer close(acknowledged)
 		for {
 			m, err := stream.Recv()
 			if err != nil {
-				if err != io.EOF && l.ctx.Err() == nil {
+				if l.ctx.Err() == nil {
 					l.t.Errorf("the speaker's stream: %v", err)
 				}
 				return
@@ -99,15 +98,12 @@ func (l *loud) speak(stream chatpb.Chat_ChatStreamClient) {
 		case <-tick.C:
 		case <-acknowledged:
 			return
-		case <-l.hush:
-			_ = stream.CloseSend() // Recv has the error
-			return
 		}
 		id := strconv.Itoa(i)
 		l.mu.Lock()
 		l.sent[id] = time.Now()
 		l.mu.Unlock()
-		_ = stream.Send(&chatpb.ChatMessage{Id: id, Message: text}) // likewise
+		_ = stream.Send(&chatpb.ChatMessage{Id: id, Message: text}) // Recv has the error
 	}
 }
 
@@ -122,7 +118,7 @@ func (l *loud) seat(u *townsman, members int) {
 		if i%together == 0 {
 			chat = u.raw(l.node.listen)
 		}
-		stream := l.open(chat)
+		stream := l.open(l.ctx, chat)
 		live.Add(1)
 		l.members.Go(func() { l.hear(stream, live.Done) })
 	}
@@ -236,7 +232,7 @@ type sluggard struct {
 func (l *loud) sluggard(u *townsman) *sluggard {
 	l.t.Helper()
 	s := &sluggard{loud: l, chat: u.raw(l.node.listen, grpc.WithInitialWindowSize(64<<10), grpc.WithInitialConnWindowSize(64<<10))}
-	s.stream = l.open(s.chat)
+	s.stream = l.open(l.ctx, s.chat)
 	for {
 		m, err := s.stream.Recv()
 		must(l.t, err)
@@ -272,7 +268,9 @@ func (s *sluggard) resume() error {
 	if len(s.had) > 0 {
 		cursor = s.had[len(s.had)-1]
 	}
-	s.stream = s.loud.open(s.chat, chatpb.MetadataAfter, strconv.FormatUint(cursor, 10))
+	ctx, leave := context.WithCancel(s.loud.ctx)
+	defer leave()
+	s.stream = s.loud.open(ctx, s.chat, chatpb.MetadataAfter, strconv.FormatUint(cursor, 10))
 	if err := s.read(want[len(want)-1]); err != nil {
 		return fmt.Errorf("after it has come back: %w", err)
 	}

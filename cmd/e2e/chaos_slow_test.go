@@ -31,6 +31,7 @@ func (c *chaos) slowMember(t *testing.T) {
 	w := newTown(t)
 	n := c.node(w, nil, "--data", w.path("rooms"))
 	l := newLoud(t, w, n)
+	defer l.end()
 	dave := w.user("dave")
 	l.seat(w.user("carol"), crowd-1)
 	// What the machine does beside is in both; the least disturbed round of each
@@ -38,7 +39,7 @@ func (c *chaos) slowMember(t *testing.T) {
 	without, with := time.Duration(math.MaxInt64), time.Duration(math.MaxInt64)
 	for range c.times(2, 10) {
 		l.p99()
-		l.more(120)
+		l.more(60)
 		quiet := l.p99()
 		cuts := l.cuts()
 		s := l.sluggard(dave)
@@ -71,6 +72,7 @@ func (c *chaos) slowMembers(t *testing.T) {
 	w := newTown(t)
 	n := c.node(w, nil, "--data", w.path("rooms"))
 	l := newLoud(t, w, n)
+	defer l.end()
 	dave := w.user("dave")
 	before, most := l.heap(), 0
 	var slow []*sluggard
