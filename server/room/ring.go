@@ -13,10 +13,12 @@ type ring struct {
 	evicted uint64
 }
 
-// eventOverhead is about what an event takes beside its encoding, in bytes.
+// eventOverhead is about what an event takes beside its texts, in bytes.
 const eventOverhead = 256
 
-func weight(e *Event) int { return eventOverhead + len(e.Wire) + len(e.Entry.Text) + len(e.User) }
+// weight is what an event counts in the ring's bytes: what a member is sent. With
+// the text, which the event has beside its encoding, it takes up to twice that.
+func weight(e *Event) int { return eventOverhead + len(e.Wire) + len(e.User) }
 
 // push appends an event and evicts what is beyond the limits, but never the event
 // itself. Events are not changed afterwards.

@@ -188,12 +188,28 @@ func (w *writer) attempt(posts []*post) bool {
 			return false
 		}
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+		b.settle()
+	case len(posts) > 1 && !errors.Is(err, ErrUnavailable) && w.hub.life.Err() == nil:
+		b.end()
+		w.apart(posts)
+	default:
 		b.fail(err)
-		return true
 	}
-	b.settle()
 	return true
+}
+
+// apart stores posts one by one after the log has refused them together for a
+// reason that need not be all of theirs.
+func (w *writer) apart(posts []*post) {
+	for _, p := range posts {
+		if c := w.contention(p.member.room); c != nil {
+			c.posts = append(c.posts, p)
+			continue
+		}
+		w.store([]*post{p})
+	}
 }
 
 // unavailable is what members are told when their post could not be stored.
