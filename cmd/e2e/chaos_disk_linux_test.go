@@ -181,4 +181,3 @@ func wantReadable(t *testing.T, conn *client.Conn, talk *conversation) (messages
 	}
 	return messages
 }
-
