@@ -1,0 +1,9 @@
+//go:build e2e && !linux
+
+package e2e
+
+import "testing"
+
+func (c *chaos) fullDisk(t *testing.T) {
+	t.Fatal("a disk can be filled on Linux alone: run it there")
+}
