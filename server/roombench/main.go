@@ -51,7 +51,7 @@ type section struct {
 }
 
 var sections = []section{
-	{"fanout", fanOut},
+	{"fanout", fanOut}, {"acks", acknowledgements},
 }
 
 func main() {

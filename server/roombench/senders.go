@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/grpc"
+
+	chatpb "securechat/proto/chat"
+	"securechat/server/room"
+)
+
+// publishers publish to JetStream, in this process, as a program does that knows no
+// batches: each on a connection of its own, asynchronously.
+func publishers(ctx context.Context, _ *town, s settings, n int) ([]sender, func() error, error) {
+	dir, err := os.MkdirTemp(s.dir, "plain-")
+	if err != nil {
+		return nil, nil, err
+	}
+	remove := func() error { return os.RemoveAll(dir) }
+	server, err := natsserver.NewServer(&natsserver.Options{
+		DontListen: true, NoSigs: true, NoLog: true, JetStream: true, JetStreamMaxStore: 1 << 40, StoreDir: dir, SyncAlways: true,
+	})
+	if err != nil {
+		return nil, nil, errors.Join(err, remove())
+	}
+	server.Start()
+	var conns []*nats.Conn
+	end := func() error {
+		for _, conn := range conns {
+			conn.Close()
+		}
+		server.Shutdown()
+		server.WaitForShutdown()
+		return remove()
+	}
+	if !server.ReadyForConnections(startup) {
+		return nil, nil, errors.Join(errors.New("the NATS server does not start"), end())
+	}
+	entry := room.Entry{User: "user0", ID: rand.Text(), Text: text, Time: time.Now()}
+	record, err := room.AppendRecord(nil, &entry, 0)
+	if err != nil {
+		return nil, nil, errors.Join(err, end())
+	}
+	all := make([]sender, n)
+	for i := range all {
+		conn, err := nats.Connect("", nats.InProcessServer(server))
+		if err != nil {
+			return nil, nil, errors.Join(err, end())
+		}
+		conns = append(conns, conn)
+		api, err := jetstream.New(conn)
+		if err == nil && i == 0 {
+			_, err = api.CreateStream(ctx, jetstream.StreamConfig{Name: "PLAIN", Subjects: []string{"plain.>"}, Storage: jetstream.FileStorage})
+		}
+		if err != nil {
+			return nil, nil, errors.Join(err, end())
+		}
+		subject := fmt.Sprintf("plain.%d", i)
+		all[i].say = func() (func() error, error) {
+			future, err := api.PublishAsync(subject, record)
+			if err != nil {
+				return nil, err
+			}
+			return func() error {
+				select {
+				case <-future.Ok():
+					return nil
+				case err := <-future.Err():
+					return err
+				}
+			}, nil
+		}
+	}
+	return all, end, nil
+}
+
+// hubSenders are members of a hub on an embedded log, a room each.
+func hubSenders(ctx context.Context, _ *town, s settings, n int) ([]sender, func() error, error) {
+	log, remove, err := openLog(s, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	hub := room.New(room.Config{Log: log})
+	end := func() error { return errors.Join(hub.Close(context.Background()), remove()) }
+	all := make([]sender, n)
+	for i := range all {
+		member, err := hub.Join(ctx, room.Key(fmt.Sprintf("room-%d", i)), fmt.Sprintf("user%d", i), room.Position{})
+		if err != nil {
+			return nil, nil, errors.Join(err, end())
+		}
+		all[i].say = speaking(ctx, member)
+	}
+	return all, end, nil
+}
+
+// speaking posts as the member, who must have a room for itself.
+func speaking(ctx context.Context, member *room.Member) func() (func() error, error) {
+	events := make([]room.Event, inFlight)
+	acknowledged := 0
+	stored := func() error {
+		for acknowledged == 0 {
+			taken, err := member.Next(ctx, events)
+			if err != nil {
+				return err
+			}
+			for _, e := range events[:taken] {
+				if e.Kind == chatpb.Kind_ACKNOWLEDGEMENT {
+					acknowledged++
+				}
+			}
+		}
+		acknowledged--
+		return nil
+	}
+	return func() (func() error, error) {
+		return stored, member.Post(ctx, room.Posting{ID: rand.Text(), Text: text})
+	}
+}
+
+// streamSenders are clients of the whole server, with a stream and a room each.
+func streamSenders(ctx context.Context, t *town, s settings, n int) ([]sender, func() error, error) {
+	v, err := durable(t, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	conns := make([]*grpc.ClientConn, min(users, n))
+	end := func() error {
+		cancel()
+		for _, conn := range conns {
+			if conn != nil {
+				_ = conn.Close()
+			}
+		}
+		return v.stop()
+	}
+	for i := range conns {
+		if conns[i], err = t.users[i].dial(v.address, t.roots); err != nil {
+			return nil, nil, errors.Join(err, end())
+		}
+	}
+	all := make([]sender, n)
+	for i := range all {
+		stream, err := enter(ctx, conns[i%len(conns)], fmt.Sprintf("room-%d", i))
+		if err != nil {
+			return nil, nil, errors.Join(err, end())
+		}
+		stored := func() error {
+			_, err := stream.Recv() // alone in its room: an acknowledgement
+			return err
+		}
+		all[i].say = func() (func() error, error) {
+			return stored, stream.Send(&chatpb.ChatMessage{Id: rand.Text(), Message: text})
+		}
+	}
+	return all, end, nil
+}
