@@ -58,7 +58,13 @@ func acknowledgements(ctx context.Context, s settings, out io.Writer) error {
 	if err := s.load(ctx, t, out, title, senders, inFlight, s.messages); err != nil {
 		return err
 	}
-	return s.load(ctx, t, out, "Acknowledgements: one sender, one message at a time", 1, 1, s.lone)
+	for _, few := range []int{16, 4, 1} {
+		title := fmt.Sprintf("Acknowledgements: %d of them, with one message in flight", few)
+		if err := s.load(ctx, t, out, title, few, 1, few*s.lone); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // load prints what the same load takes at each desk.
@@ -67,7 +73,7 @@ func (s settings) load(ctx context.Context, t *town, out io.Writer, title string
 	for range s.rounds {
 		for i, d := range desks {
 			n := messages
-			if i == 0 && senders > 1 {
+			if i == 0 && inFlight > 1 {
 				n /= 4 // it takes longer, and longer than it must is no use
 			}
 			took, err := d.serve(ctx, t, s, senders, inFlight, n)
