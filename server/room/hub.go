@@ -88,6 +88,9 @@ type Event struct {
 	Entry Entry
 	// Wire is the encoded ChatMessage of a MESSAGE. It is shared: do not change it.
 	Wire []byte
+	// Shared is the same for all members who are sent the MESSAGE live. Nil where it
+	// is replayed, to one member.
+	Shared *Shared
 	// User and Time are who and when of JOINED, LEFT and TYPING.
 	User string
 	Time time.Time

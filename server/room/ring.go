@@ -16,7 +16,8 @@ type ring struct {
 // eventOverhead is about what an event takes beside its encoding, in bytes.
 const eventOverhead = 256
 
-func weight(e *Event) int { return eventOverhead + len(e.Wire) + len(e.Entry.Text) + len(e.User) }
+// weight counts the encoding twice: members share another form of it.
+func weight(e *Event) int { return eventOverhead + 2*len(e.Wire) + len(e.Entry.Text) + len(e.User) }
 
 // push appends an event and evicts what is beyond the limits, but never the event
 // itself. Events are not changed afterwards.
