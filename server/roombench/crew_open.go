@@ -88,9 +88,8 @@ func openChat(ctx context.Context, j job, a *audience) (speak func() error, end 
 }
 
 // enter opens a stream in a room and waits until it is live.
-func enter(ctx context.Context, conn *grpc.ClientConn, name string, metadataPairs ...string) (chatpb.Chat_ChatStreamClient, error) {
-	ctx = metadata.AppendToOutgoingContext(ctx, append([]string{chatpb.MetadataRoom, name}, metadataPairs...)...)
-	stream, err := chatpb.NewChatClient(conn).ChatStream(ctx)
+func enter(ctx context.Context, conn *grpc.ClientConn, name string) (chatpb.Chat_ChatStreamClient, error) {
+	stream, err := openRoom(ctx, conn, name)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +102,12 @@ func enter(ctx context.Context, conn *grpc.ClientConn, name string, metadataPair
 			return stream, nil
 		}
 	}
+}
+
+// openRoom opens a stream in a room, with further metadata.
+func openRoom(ctx context.Context, conn *grpc.ClientConn, name string, pairs ...string) (chatpb.Chat_ChatStreamClient, error) {
+	ctx = metadata.AppendToOutgoingContext(ctx, append([]string{chatpb.MetadataRoom, name}, pairs...)...)
+	return chatpb.NewChatClient(conn).ChatStream(ctx)
 }
 
 func listen(ctx context.Context, stream chatpb.Chat_ChatStreamClient, a *audience) {

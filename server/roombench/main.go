@@ -51,7 +51,7 @@ type section struct {
 }
 
 var sections = []section{
-	{"fanout", fanOut}, {"acks", acknowledgements},
+	{"fanout", fanOut}, {"acks", acknowledgements}, {"replay", replay}, {"memory", memory},
 }
 
 func main() {
