@@ -14,8 +14,11 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 
 	"securechat/certs"
 	"securechat/cmd/chatd/internal/sandbox"
@@ -31,7 +34,8 @@ type speaker struct {
 	chat chatpb.ChatClient
 }
 
-func newSpeaker(t *testing.T, box *sandbox.Sandbox, user *sandbox.User, address string) *speaker {
+// newSpeaker makes a speaker who talks to the first of the servers that is there.
+func newSpeaker(t *testing.T, box *sandbox.Sandbox, user *sandbox.User, servers ...string) *speaker {
 	t.Helper()
 	source, err := certs.Files(certs.Paths{Certificate: user.Certificate, Key: user.Key, Roots: box.CA()})
 	if err != nil {
@@ -42,11 +46,20 @@ func newSpeaker(t *testing.T, box *sandbox.Sandbox, user *sandbox.User, address 
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := grpc.NewClient("passthrough:///"+address,
+	found := manual.NewBuilderWithScheme("servers")
+	state := resolver.State{}
+	for _, address := range servers {
+		state.Addresses = append(state.Addresses, resolver.Address{Addr: address})
+	}
+	found.InitialState(state)
+	conn, err := grpc.NewClient("servers:///chat", grpc.WithResolvers(found),
 		grpc.WithTransportCredentials(certs.ClientCredentials(source, sandbox.ServerName)),
 		grpc.WithPerRPCCredentials(bearerToken(strings.TrimSpace(string(token)))),
 		grpc.WithDisableServiceConfig(),
-		grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.5, MaxDelay: 500 * time.Millisecond},
+			MinConnectTimeout: time.Second,
+		}),
 	)
 	if err != nil {
 		t.Fatal(err)

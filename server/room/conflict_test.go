@@ -79,6 +79,40 @@ func (l *failingOnce) Append(ctx context.Context, drafts []room.Draft) (uint64, 
 	return 0, room.ErrUnavailable
 }
 
+// A post that the log refuses for what it is fails no neighbour.
+func TestARefusedPostFailsAlone(t *testing.T) {
+	memory := roomtest.NewMemory()
+	hub := newHub(t, room.Config{Log: refusingLog{memory}})
+	alice := joinLive(t, hub, "ops", "alice")
+	bob := joinLive(t, hub, "ops", "bob")
+	release := memory.HoldAppends()
+	bob.post("0", "0")
+	bob.post("1", "1")
+	alice.post("1", refused)
+	alice.post("2", "2")
+	bob.post("2", "2")
+	release()
+	bob.want("ack 0", "ack 1", "ack 2")
+	alice.wantEnd(errRefused)
+	wantStored(t, memory, "ops", "bob: 0", "bob: 1", "bob: 2")
+}
+
+const refused = "refused"
+
+var errRefused = errors.New("too large")
+
+// refusingLog refuses a text.
+type refusingLog struct{ *roomtest.Memory }
+
+func (l refusingLog) Append(ctx context.Context, drafts []room.Draft) (uint64, error) {
+	for _, d := range drafts {
+		if d.Text == refused {
+			return 0, errRefused
+		}
+	}
+	return l.Memory.Append(ctx, drafts)
+}
+
 func TestConflictsAreResolved(t *testing.T) {
 	for _, conflicts := range []int{1, 2, 3, 10} {
 		hub, log := memoryHub(t)

@@ -1,6 +1,8 @@
 package room_test
 
 import (
+	"runtime"
+	"slices"
 	"testing"
 
 	chatpb "securechat/proto/chat"
@@ -182,4 +184,34 @@ func TestRepetitionsUnderWayFailNoNeighbour(t *testing.T) {
 		t.Errorf("acknowledged %+v and %+v", second, fourth)
 	}
 	wantStored(t, log, "ops", "alice: 1", "alice: 2", "alice: 3", "alice: 4")
+}
+
+// A session that has yet to be replayed what it repeats is told that first.
+func TestARepeatedPostIsAcknowledgedAtItsPlace(t *testing.T) {
+	hub, _ := memoryHub(t)
+	before := joinLive(t, hub, "ops", "alice")
+	for _, id := range []string{"1", "2", "3"} {
+		before.post(id, id)
+		before.wantAck()
+	}
+	before.Leave()
+	again := join(t, hub, "ops", "alice", beginning)
+	again.post("2", "2")
+	again.post("4", "4")
+	for hub.Stats().Posts < 4 { // the answer to both is known before anything is read
+		runtime.Gosched()
+	}
+	var order []string
+	for len(order) < 5 {
+		e, err := again.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Kind != chatpb.Kind_LIVE {
+			order = append(order, show(e))
+		}
+	}
+	if want := []string{"alice: 1", "alice: 2", "ack 2", "alice: 3", "ack 4"}; !slices.Equal(order, want) {
+		t.Errorf("told %q, want %q", order, want)
+	}
 }

@@ -92,6 +92,7 @@ func TestSplittingKeepsARoomsOrder(t *testing.T) {
 	stored, waits, others := &post{member: ops}, &post{member: ops}, &post{member: other}
 	w := &writer{most: maxBatch, waiting: []*post{waits, others}}
 	w.split([]*post{stored})
+	w.divide()
 	if len(w.contended) != 1 || len(w.contended[0].posts) != 2 || w.contended[0].posts[1] != waits {
 		t.Errorf("the contended rooms have %v, want one with both of its posts", w.contended)
 	}

@@ -32,8 +32,9 @@ type Config struct {
 	// log's only writer.
 	Cluster Cluster
 	// Queue and QueueBytes bound how far a live member may be behind its room, in
-	// events and in bytes, without having to catch up from the log; 0 means 1,024 and
-	// 1 MiB. A room holds that much once, whatever the number of its members.
+	// events and in bytes to be sent, without having to catch up from the log; 0
+	// means 1,024 and 1 MiB. A room holds that much, up to three times the bytes, once,
+	// whatever the number of its members.
 	Queue, QueueBytes int
 	// Lag is how long a live member may be further behind than that. Until then it
 	// reads what it has missed from the log; who comes, goes and types meanwhile it

@@ -231,9 +231,10 @@ func (m *Member) had(e *Event) {
 }
 
 // pay gives the acknowledgement that is owed next if it is of a message that was
-// stored before.
+// stored before, and the member has got as far as that message: the room's order
+// holds for acknowledgements, too.
 func (m *Member) pay(e *Event) bool {
-	if len(m.owed) == 0 || m.owed[0].duplicate == nil {
+	if len(m.owed) == 0 || m.owed[0].duplicate == nil || m.owed[0].duplicate.Sequence > m.last {
 		return false
 	}
 	*e = Event{Kind: chatpb.Kind_ACKNOWLEDGEMENT, Entry: *m.owed[0].duplicate}

@@ -13,11 +13,13 @@ type ring struct {
 	evicted uint64
 }
 
-// eventOverhead is about what an event takes beside its encoding, in bytes.
+// eventOverhead is about what an event takes beside its texts, in bytes.
 const eventOverhead = 256
 
-// weight counts the encoding twice: members share another form of it.
-func weight(e *Event) int { return eventOverhead + 2*len(e.Wire) + len(e.Entry.Text) + len(e.User) }
+// weight is what an event counts in the ring's bytes: what a member is sent. With
+// the text, which the event has beside its encoding, and the form of that which
+// members share, it takes up to three times that.
+func weight(e *Event) int { return eventOverhead + len(e.Wire) + len(e.User) }
 
 // push appends an event and evicts what is beyond the limits, but never the event
 // itself. Events are not changed afterwards.

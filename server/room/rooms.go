@@ -155,6 +155,9 @@ func (r *room) publishRead(entries []Entry, may func() bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !may() {
+		if last := len(entries) - 1; last >= 0 {
+			r.heard = max(r.heard, entries[last].Sequence) // for who is appending to read
+		}
 		return errBusy
 	}
 	for _, entry := range entries {

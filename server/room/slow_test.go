@@ -93,7 +93,7 @@ func TestTheBoundIsInBytesToo(t *testing.T) {
 	hub := newHub(t, room.Config{Log: roomtest.NewMemory(), QueueBytes: 64 << 10, Lag: time.Nanosecond})
 	slow := joinLive(t, hub, "ops", "slow")
 	alice := joinLive(t, hub, "ops", "alice")
-	for range 4 { // the text and its encoded form count
+	for range 4 {
 		alice.post("", strings.Repeat("x", 16<<10))
 		alice.wantAck()
 	}

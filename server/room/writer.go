@@ -66,6 +66,9 @@ func (w *writer) gather() ([]*post, bool) {
 	if w.hub.open.Err() != nil {
 		return nil, false
 	}
+	if len(w.contended) > 0 {
+		w.divide()
+	}
 	more := true
 	if len(w.waiting) == 0 && len(w.contended) == 0 {
 		select {
@@ -94,6 +97,15 @@ func (w *writer) take(p *post) bool {
 	}
 	w.waiting = append(w.waiting, p)
 	return true
+}
+
+// divide has what waits of contended rooms follow what these have there.
+func (w *writer) divide() {
+	waiting := w.waiting
+	w.waiting = nil
+	for _, p := range waiting {
+		w.take(p)
+	}
 }
 
 // batch takes, of the posts that wait, those that are to be stored next.
@@ -131,8 +143,6 @@ func (w *writer) store(posts []*post) {
 	}
 }
 
-// split has each room of the posts go its own way. What waits of these rooms comes
-// after it.
 func (w *writer) split(posts []*post) {
 	for _, p := range posts {
 		c := w.contention(p.member.room)
@@ -141,11 +151,6 @@ func (w *writer) split(posts []*post) {
 			w.contended = append(w.contended, c)
 		}
 		c.posts = append(c.posts, p)
-	}
-	waiting := w.waiting
-	w.waiting = nil
-	for _, p := range waiting {
-		w.take(p)
 	}
 }
 
@@ -206,12 +211,28 @@ func (w *writer) attempt(posts []*post) bool {
 			return false
 		}
 	}
-	if err != nil {
+	switch {
+	case err == nil:
+		b.settle()
+	case len(posts) > 1 && !errors.Is(err, ErrUnavailable) && w.hub.life.Err() == nil:
+		b.end()
+		w.apart(posts)
+	default:
 		b.fail(err)
-		return true
 	}
-	b.settle()
 	return true
+}
+
+// apart stores posts one by one after the log has refused them together for a
+// reason that need not be all of theirs.
+func (w *writer) apart(posts []*post) {
+	for _, p := range posts {
+		if c := w.contention(p.member.room); c != nil {
+			c.posts = append(c.posts, p)
+			continue
+		}
+		w.store([]*post{p})
+	}
 }
 
 // unavailable is what members are told when their post could not be stored.

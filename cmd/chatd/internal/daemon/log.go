@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -18,8 +19,10 @@ import (
 )
 
 const (
-	// reachNATS is how long a cluster may take to answer when the service starts.
-	reachNATS = 20 * time.Second
+	// reachNATS is how long a cluster may take to answer when the service starts, and
+	// answerNATS how long one attempt waits.
+	reachNATS  = 30 * time.Second
+	answerNATS = 3 * time.Second
 	// syncInterval is that of settings.FsyncInterval.
 	syncInterval = time.Second
 	// maxCredentials is how large a file of NATS credentials may be.
@@ -57,11 +60,24 @@ func connect(s settings.Settings, keep jetstream.Retention, logger *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), reachNATS)
+	// A cluster that starts together with this service has no leader yet, and lets
+	// what it is asked go unanswered.
+	began := time.Now()
+	for {
+		shared, err := connectOnce(jetstream.ConnectConfig{
+			URLs: s.NATS, TLS: config, Credentials: s.NATSCredentials, Replicas: s.NATSReplicas, Keep: keep, Logger: logger,
+		})
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > reachNATS {
+			return shared, err
+		}
+		logger.Warn("the NATS cluster does not answer yet", slog.Any("error", err))
+	}
+}
+
+func connectOnce(config jetstream.ConnectConfig) (*jetstream.Shared, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), answerNATS)
 	defer cancel()
-	return jetstream.Connect(ctx, jetstream.ConnectConfig{
-		URLs: s.NATS, TLS: config, Credentials: s.NATSCredentials, Replicas: s.NATSReplicas, Keep: keep, Logger: logger,
-	})
+	return jetstream.Connect(ctx, config)
 }
 
 // natsTLS reads the files by which this service and the servers of --nats know each
