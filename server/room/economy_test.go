@@ -1,6 +1,7 @@
 package room
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -89,14 +90,15 @@ func TestWhatWasLearntIsTriedAgain(t *testing.T) {
 // What waits of a room that goes its own way follows what goes there.
 func TestSplittingKeepsARoomsOrder(t *testing.T) {
 	ops, other := &Member{room: &room{}}, &Member{room: &room{}}
-	stored, waits, others := &post{member: ops}, &post{member: ops}, &post{member: other}
-	w := &writer{most: maxBatch, waiting: []*post{waits, others}}
-	w.split([]*post{stored})
-	w.divide()
-	if len(w.contended) != 1 || len(w.contended[0].posts) != 2 || w.contended[0].posts[1] != waits {
-		t.Errorf("the contended rooms have %v, want one with both of its posts", w.contended)
+	split, waits, others := &post{member: ops}, &post{member: ops}, &post{member: other}
+	hub := &Hub{open: t.Context(), queue: make(chan *post)}
+	w := &writer{hub: hub, most: maxBatch, mostBytes: maxBatchBytes, waiting: []*post{waits, others}}
+	w.split([]*post{split})
+	batch, _ := w.gather()
+	if len(w.contended) != 1 || !slices.Equal(w.contended[0].posts, []*post{split, waits}) {
+		t.Error("the contended room has not what was split, and then what waited")
 	}
-	if len(w.waiting) != 1 || w.waiting[0] != others {
-		t.Errorf("%v wait, want the other room's post alone", w.waiting)
+	if !slices.Equal(batch, []*post{others}) {
+		t.Errorf("%d posts are stored together, want that of the other room alone", len(batch))
 	}
 }
