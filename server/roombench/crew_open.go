@@ -141,7 +141,7 @@ func openNATS(_ context.Context, j job, a *audience) (speak func() error, end fu
 		if err != nil {
 			return err
 		}
-		conns[i], err = nats.Connect("tls://"+j.Address, nats.Secure(config), nats.NoReconnect(), nats.ErrorHandler(
+		conns[i], err = nats.Connect(j.Address, nats.Secure(config), nats.NoReconnect(), nats.ErrorHandler(
 			func(_ *nats.Conn, _ *nats.Subscription, err error) { a.fail(err) }))
 		return err
 	})

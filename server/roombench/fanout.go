@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -17,14 +18,19 @@ type way struct {
 	open func(*town, settings) (*venue, error)
 }
 
+const (
+	shared = "rooms, log in memory"
+	anew   = "bare hub, encoded anew"
+)
+
 // ways are compared with the first and with the last.
 var ways = []way{
 	{"NATS, core subscribers", natsOverTLS},
 	{"rooms, durable log", durable},
-	{"rooms, log in memory", inMemory},
+	{shared, inMemory},
 	{"bare hub, one shared frame", sendingBy(sharedFrame)},
 	{"bare hub, PreparedMsg", sendingBy(preparedOnce)},
-	{"bare hub, encoded anew", sendingBy(encodedAnew)},
+	{anew, sendingBy(encodedAnew)},
 }
 
 // fanOut measures the processor time that servers spend on one delivery, the
@@ -48,11 +54,11 @@ func fanOut(ctx context.Context, s settings, out io.Writer) error {
 			took := make([]measure.Figures, len(ways))
 			for range s.rounds {
 				for i, w := range ways {
-					figure, err := w.delivery(ctx, t, s, members, connections)
+					cost, err := w.delivery(ctx, t, s, members, connections)
 					if err != nil {
 						return fmt.Errorf("%s, %d members: %w", w.name, members, err)
 					}
-					took[i] = append(took[i], figure)
+					took[i] = append(took[i], cost.cpu)
 				}
 			}
 			for i, w := range ways {
@@ -64,28 +70,36 @@ func fanOut(ctx context.Context, s settings, out io.Writer) error {
 	return table(out, fmt.Sprintf("Fan-out: processor time of the server a delivery, over mutual TLS; window %d; clients in a process of their own", s.window), rows)
 }
 
-// delivery is the processor time of this process for one delivery, in nanoseconds.
-func (w way) delivery(ctx context.Context, t *town, s settings, members, connections int) (figure float64, err error) {
+// cost is what this process has spent on one delivery: processor time in
+// nanoseconds, and allocations.
+type cost struct{ cpu, allocations float64 }
+
+func (w way) delivery(ctx context.Context, t *town, s settings, members, connections int) (one cost, err error) {
 	v, err := w.open(t, s)
 	if err != nil {
-		return 0, err
+		return cost{}, err
 	}
 	defer func() { err = errors.Join(err, v.stop()) }()
 	c, err := hire(ctx, job{
-		NATS: v.nats, Address: v.address, Roots: t.roots, Users: t.users,
+		NATS: v.nats != nil, Address: v.address, Roots: t.roots, Users: t.users,
 		Members: members, Connections: connections, Window: s.window,
 	})
 	if err != nil {
-		return 0, err
+		return cost{}, err
 	}
 	defer func() { err = errors.Join(err, c.dismiss()) }()
 	if err := c.say(4 * s.window); err != nil { // warm
-		return 0, err
+		return cost{}, err
 	}
 	messages := max(s.deliveries/members, 1)
-	before := measure.CPU()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	cpu := measure.CPU()
 	if err := c.say(messages); err != nil {
-		return 0, err
+		return cost{}, err
 	}
-	return float64(measure.CPU()-before) / float64(messages*members), nil
+	cpu = measure.CPU() - cpu
+	runtime.ReadMemStats(&after)
+	deliveries := float64(messages * members)
+	return cost{cpu: float64(cpu) / deliveries, allocations: float64(after.Mallocs-before.Mallocs) / deliveries}, nil
 }

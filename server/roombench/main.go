@@ -55,20 +55,20 @@ var sections = []section{
 }
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	if err := run(os.Args[1:], os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "roombench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(args []string) error {
+func run(args []string, out io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if len(args) == 1 && args[0] == crewCommand {
-		return workAsCrew(ctx, os.Stdin, os.Stdout)
+		return workAsCrew(ctx, os.Stdin, out)
 	}
 	var s settings
-	flags := flag.NewFlagSet("roombench", flag.ExitOnError)
+	flags := flag.NewFlagSet("roombench", flag.ContinueOnError)
 	only := flags.String("only", "", "the tables to print, separated by commas: fanout, acks, replay, memory; empty prints all")
 	dir := flags.String("dir", os.TempDir(), "where logs are kept: the disk that is measured")
 	members := flags.String("members", "10,100,1000", "how many members listen, in the fan-out")
@@ -81,7 +81,9 @@ func run(args []string) error {
 	flags.IntVar(&s.idle, "idle", 1_000, "idle members, and rooms")
 	flags.StringVar(&s.only, "ways", "", "what the names of the ways of the fan-out have in common that are measured; empty measures all")
 	profile := flags.String("cpuprofile", "", "a file for a processor profile of this process")
-	if err := flags.Parse(args); err != nil {
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	if err := json.Unmarshal([]byte("["+*members+"]"), &s.members); err != nil {
@@ -96,12 +98,12 @@ func run(args []string) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(s.dir) }()
-	fmt.Printf("%s, %s/%s, %d cores; messages of %d bytes of text\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), len(text))
+	fmt.Fprintf(out, "%s, %s/%s, %d cores; messages of %d bytes of text\n", runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), len(text))
 	for _, one := range sections {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), one.name) {
 			continue
 		}
-		if err := one.run(ctx, s, os.Stdout); err != nil {
+		if err := one.run(ctx, s, out); err != nil {
 			return fmt.Errorf("%s: %w", one.name, err)
 		}
 	}

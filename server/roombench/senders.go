@@ -8,7 +8,6 @@ import (
 	"os"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc"
@@ -17,69 +16,84 @@ import (
 	"securechat/server/room"
 )
 
-// publishers publish to JetStream, in this process, as a program does that knows no
-// batches: each on a connection of its own, asynchronously.
-func publishers(ctx context.Context, _ *town, s settings, n int) ([]sender, func() error, error) {
-	dir, err := os.MkdirTemp(s.dir, "plain-")
-	if err != nil {
-		return nil, nil, err
-	}
-	remove := func() error { return os.RemoveAll(dir) }
-	server, err := natsserver.NewServer(&natsserver.Options{
-		DontListen: true, NoSigs: true, NoLog: true, JetStream: true, JetStreamMaxStore: 1 << 40, StoreDir: dir, SyncAlways: true,
-	})
-	if err != nil {
-		return nil, nil, errors.Join(err, remove())
-	}
-	server.Start()
-	var conns []*nats.Conn
-	end := func() error {
-		for _, conn := range conns {
-			conn.Close()
+// publishers publish to JetStream as a program does that knows no batches: each on a
+// connection of its own, asynchronously.
+func publishers(overTLS bool) func(context.Context, *town, settings, int) ([]sender, func() error, error) {
+	return func(ctx context.Context, t *town, s settings, n int) ([]sender, func() error, error) {
+		dir, err := os.MkdirTemp(s.dir, "plain-")
+		if err != nil {
+			return nil, nil, err
 		}
-		server.Shutdown()
-		server.WaitForShutdown()
-		return remove()
+		options := natsOptions(t)
+		options.DontListen = !overTLS
+		options.JetStream, options.JetStreamMaxStore, options.StoreDir, options.SyncAlways = true, 1<<40, dir, true
+		v, err := startNATS(options)
+		if err != nil {
+			return nil, nil, errors.Join(err, os.RemoveAll(dir))
+		}
+		all := make([]sender, n)
+		conns := make([]*nats.Conn, n)
+		end := func() error {
+			for _, conn := range conns {
+				if conn != nil {
+					conn.Close()
+				}
+			}
+			return errors.Join(v.stop(), os.RemoveAll(dir))
+		}
+		for i := range all {
+			to := nats.InProcessServer(v.nats)
+			if overTLS {
+				config, err := t.users[i%users].tls(t.roots)
+				if err != nil {
+					return nil, nil, errors.Join(err, end())
+				}
+				to = nats.Secure(config)
+			}
+			if conns[i], err = nats.Connect(v.address, to, nats.NoReconnect()); err == nil {
+				all[i], err = publisher(ctx, conns[i], i)
+			}
+			if err != nil {
+				return nil, nil, errors.Join(err, end())
+			}
+		}
+		return all, end, nil
 	}
-	if !server.ReadyForConnections(startup) {
-		return nil, nil, errors.Join(errors.New("the NATS server does not start"), end())
+}
+
+// publisher publishes as much as a log stores of a message. The first makes the
+// stream.
+func publisher(ctx context.Context, conn *nats.Conn, number int) (sender, error) {
+	api, err := jetstream.New(conn)
+	if err != nil {
+		return sender{}, err
+	}
+	if number == 0 {
+		config := jetstream.StreamConfig{Name: "PLAIN", Subjects: []string{"plain.>"}, Storage: jetstream.FileStorage}
+		if _, err := api.CreateStream(ctx, config); err != nil {
+			return sender{}, err
+		}
 	}
 	entry := room.Entry{User: "user0", ID: rand.Text(), Text: text, Time: time.Now()}
 	record, err := room.AppendRecord(nil, &entry, 0)
 	if err != nil {
-		return nil, nil, errors.Join(err, end())
+		return sender{}, err
 	}
-	all := make([]sender, n)
-	for i := range all {
-		conn, err := nats.Connect("", nats.InProcessServer(server))
+	subject := fmt.Sprintf("plain.%d", number)
+	return sender{say: func() (func() error, error) {
+		future, err := api.PublishAsync(subject, record)
 		if err != nil {
-			return nil, nil, errors.Join(err, end())
+			return nil, err
 		}
-		conns = append(conns, conn)
-		api, err := jetstream.New(conn)
-		if err == nil && i == 0 {
-			_, err = api.CreateStream(ctx, jetstream.StreamConfig{Name: "PLAIN", Subjects: []string{"plain.>"}, Storage: jetstream.FileStorage})
-		}
-		if err != nil {
-			return nil, nil, errors.Join(err, end())
-		}
-		subject := fmt.Sprintf("plain.%d", i)
-		all[i].say = func() (func() error, error) {
-			future, err := api.PublishAsync(subject, record)
-			if err != nil {
-				return nil, err
+		return func() error {
+			select {
+			case <-future.Ok():
+				return nil
+			case err := <-future.Err():
+				return err
 			}
-			return func() error {
-				select {
-				case <-future.Ok():
-					return nil
-				case err := <-future.Err():
-					return err
-				}
-			}, nil
-		}
-	}
-	return all, end, nil
+		}, nil
+	}}, nil
 }
 
 // hubSenders are members of a hub on an embedded log, a room each.

@@ -22,7 +22,7 @@ import (
 // A venue is a server that runs in this process.
 type venue struct {
 	address string
-	nats    bool
+	nats    *natsserver.Server // nil: it is a chat's
 	stop    func() error
 }
 
@@ -91,14 +91,16 @@ func serve(run func(net.Listener) error, end func()) (*venue, error) {
 	return &venue{address: listener.Addr().String(), stop: func() error { end(); return <-served }}, nil
 }
 
-// natsOverTLS is a NATS server with mutual TLS that stores nothing: its
-// subscribers are what fan-out costs without a chat.
-func natsOverTLS(t *town, _ settings) (*venue, error) {
-	config := certs.ServerConfig(t.server)
-	return startNATS(&natsserver.Options{
+// natsOverTLS is a NATS server that stores nothing: its subscribers are what fan-out
+// costs without a chat.
+func natsOverTLS(t *town, _ settings) (*venue, error) { return startNATS(natsOptions(t)) }
+
+// natsOptions are those of a server with mutual TLS.
+func natsOptions(t *town) *natsserver.Options {
+	return &natsserver.Options{
 		Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, NoSigs: true, NoLog: true,
-		TLS: true, TLSVerify: true, TLSConfig: config, TLSTimeout: startup.Seconds(), MaxConn: 1 << 20,
-	})
+		TLS: true, TLSVerify: true, TLSConfig: certs.ServerConfig(t.server), TLSTimeout: startup.Seconds(), MaxConn: 1 << 20,
+	}
 }
 
 // startup is how long a server may take to start.
@@ -110,10 +112,12 @@ func startNATS(options *natsserver.Options) (*venue, error) {
 		return nil, err
 	}
 	s.Start()
-	v := &venue{nats: true, stop: func() error { s.Shutdown(); s.WaitForShutdown(); return nil }}
+	v := &venue{nats: s, stop: func() error { s.Shutdown(); s.WaitForShutdown(); return nil }}
 	if !s.ReadyForConnections(startup) {
 		return nil, errors.Join(errors.New("the NATS server does not start"), v.stop())
 	}
-	v.address = s.Addr().String()
+	if !options.DontListen {
+		v.address = "tls://" + s.Addr().String()
+	}
 	return v, nil
 }
