@@ -21,8 +21,8 @@ func TestMain(m *testing.M) {
 func TestAllTablesArePrinted(t *testing.T) {
 	var out strings.Builder
 	err := run([]string{
-		"-dir", t.TempDir(), "-rounds", "1", "-members", "3,12", "-deliveries", "240", "-window", "4",
-		"-messages", "1024", "-lone", "4", "-replayed", "1000", "-idle", "20",
+		"-dir", t.TempDir(), "-rounds", "1", "-members", "3", "-deliveries", "30", "-window", "2", "-ways", "NATS",
+		"-messages", "128", "-lone", "2", "-replayed", "600", "-idle", "12",
 	}, &out)
 	if err != nil {
 		t.Fatal(err)
@@ -59,8 +59,8 @@ func TestACrewThatCannotWorkSaysSo(t *testing.T) {
 // what the server allocates: about 4 allocations a delivery against 8 or so where
 // each member's is made anew. The margin is for what a run has beside its deliveries.
 func TestOneFrameForAllPays(t *testing.T) {
-	s := settings{window: 16, deliveries: 40_000}
-	const members, connections = 200, 10
+	s := settings{window: 16, deliveries: 10_000}
+	const members, connections = 100, 10
 	allocations := map[string]float64{}
 	for _, w := range ways {
 		if w.name != shared && w.name != anew {
