@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 
+	"google.golang.org/grpc"
+
 	"securechat/auth"
 	chatpb "securechat/proto/chat"
 	"securechat/server/room"
@@ -53,7 +55,7 @@ func (c *conversation) deliver(ctx context.Context) {
 func (c *conversation) send(event *room.Event) error {
 	switch event.Kind {
 	case chatpb.Kind_MESSAGE:
-		if err := c.stream.SendMsg(&encoded{wire: event.Wire}); err != nil {
+		if err := c.handOn(event); err != nil {
 			return err
 		}
 		c.reached(event.Entry.Sequence)
@@ -73,6 +75,27 @@ func (c *conversation) send(event *room.Event) error {
 			User: event.User, Timestamp: chatpb.FormatTimestamp(event.Time), Kind: event.Kind,
 		})
 	}
+}
+
+// handOn sends a message that is encoded already. What is live is prepared for the
+// transport once, for all members: the streams of one server have the same codec
+// and no compression.
+func (c *conversation) handOn(event *room.Event) error {
+	c.frame.wire = event.Wire
+	if event.Shared == nil {
+		return c.stream.SendMsg(&c.frame)
+	}
+	prepared, ok := event.Shared.Get(func() any {
+		message := new(grpc.PreparedMsg)
+		if err := message.Encode(c.stream, &c.frame); err != nil {
+			return nil // each sends it as it is
+		}
+		return message
+	}).(*grpc.PreparedMsg)
+	if !ok {
+		return c.stream.SendMsg(&c.frame)
+	}
+	return c.stream.SendMsg(prepared)
 }
 
 // acknowledge answers the oldest message that is owed an answer: the hub gives

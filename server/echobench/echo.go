@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"securechat/auth/authtest"
 	chatpb "securechat/proto/chat"
 	"securechat/server"
+	"securechat/server/internal/measure"
 )
 
 // window is how many messages are on their way at a time.
@@ -146,9 +146,9 @@ func (v variant) messages(b *testing.B) {
 	exchange(b, stream, message, 4*window) // warm
 	b.ReportAllocs()
 	b.ResetTimer()
-	before := cpu()
+	before := measure.CPU()
 	exchange(b, stream, message, b.N)
-	b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op")
+	b.ReportMetric(float64(measure.CPU()-before)/float64(b.N), "cpu-ns/op")
 	b.StopTimer()
 	if err := stream.CloseSend(); err != nil {
 		b.Fatal(err)
@@ -205,18 +205,9 @@ func (v variant) streams(b *testing.B) {
 	once()
 	b.ReportAllocs()
 	b.ResetTimer()
-	before := cpu()
+	before := measure.CPU()
 	for range b.N {
 		once()
 	}
-	b.ReportMetric(float64(cpu()-before)/float64(b.N), "cpu-ns/op")
-}
-
-// cpu is the time that all cores have spent on this process.
-func cpu() time.Duration {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		return 0
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+	b.ReportMetric(float64(measure.CPU()-before)/float64(b.N), "cpu-ns/op")
 }

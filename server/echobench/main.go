@@ -13,9 +13,10 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"testing"
 	"text/tabwriter"
+
+	"securechat/server/internal/measure"
 )
 
 func main() {
@@ -36,23 +37,20 @@ func main() {
 	}
 }
 
-func report(table *tabwriter.Writer, per string, rounds, n int, measure func(variant, *testing.B)) {
-	results := make([][]testing.BenchmarkResult, len(variants))
+func report(table *tabwriter.Writer, per string, rounds, n int, run func(variant, *testing.B)) {
+	took := make([]measure.Figures, len(variants))
+	last := make([]testing.BenchmarkResult, len(variants))
 	setBenchTime(n)
 	for range rounds {
 		for i, v := range variants {
-			results[i] = append(results[i], testing.Benchmark(func(b *testing.B) { measure(v, b) }))
+			last[i] = testing.Benchmark(func(b *testing.B) { run(v, b) })
+			took[i] = append(took[i], last[i].Extra["cpu-ns/op"])
 		}
 	}
 	for i, v := range variants {
-		ratios := make([]float64, rounds)
-		for r := range rounds {
-			ratios[r] = cpuOf(results[i][r]) / cpuOf(results[0][r])
-		}
-		slices.Sort(ratios)
-		last := results[i][rounds-1]
-		fmt.Fprintf(table, "%s\t%s\t%.0f\t%.2f\t%.2f–%.2f\t%d\t%d\n", per, v.name, median(results[i]),
-			median(results[i])/median(results[0]), ratios[0], ratios[rounds-1], last.AllocsPerOp(), last.AllocedBytesPerOp())
+		ratio := took[i].Over(took[0])
+		fmt.Fprintf(table, "%s\t%s\t%.0f\t%.2f\t%.2f–%.2f\t%d\t%d\n", per, v.name, took[i].Median(),
+			ratio.Of, ratio.Low, ratio.High, last[i].AllocsPerOp(), last[i].AllocedBytesPerOp())
 	}
 }
 
@@ -61,15 +59,4 @@ func setBenchTime(n int) {
 		fmt.Fprintln(os.Stderr, "echobench:", err)
 		os.Exit(1)
 	}
-}
-
-func cpuOf(r testing.BenchmarkResult) float64 { return r.Extra["cpu-ns/op"] }
-
-func median(results []testing.BenchmarkResult) float64 {
-	values := make([]float64, len(results))
-	for i, r := range results {
-		values[i] = cpuOf(r)
-	}
-	slices.Sort(values)
-	return values[len(values)/2]
 }

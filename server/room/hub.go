@@ -33,7 +33,7 @@ type Config struct {
 	Cluster Cluster
 	// Queue and QueueBytes bound how far a live member may be behind its room, in
 	// events and in bytes to be sent, without having to catch up from the log; 0
-	// means 1,024 and 1 MiB. A room holds that much, up to twice the bytes, once,
+	// means 1,024 and 1 MiB. A room holds that much, up to three times the bytes, once,
 	// whatever the number of its members.
 	Queue, QueueBytes int
 	// Lag is how long a live member may be further behind than that. Until then it
@@ -89,6 +89,9 @@ type Event struct {
 	Entry Entry
 	// Wire is the encoded ChatMessage of a MESSAGE. It is shared: do not change it.
 	Wire []byte
+	// Shared is the same for all members who are sent the MESSAGE live. Nil where it
+	// is replayed, to one member.
+	Shared *Shared
 	// User and Time are who and when of JOINED, LEFT and TYPING.
 	User string
 	Time time.Time

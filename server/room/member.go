@@ -225,7 +225,7 @@ func (m *Member) had(e *Event) {
 	}
 	m.last = e.Entry.Sequence
 	if len(m.owed) > 0 && m.owed[0].sequence == m.last {
-		e.Kind, e.Wire = chatpb.Kind_ACKNOWLEDGEMENT, nil
+		e.Kind, e.Wire, e.Shared = chatpb.Kind_ACKNOWLEDGEMENT, nil, nil
 		m.acknowledged()
 	}
 }

@@ -17,7 +17,8 @@ type ring struct {
 const eventOverhead = 256
 
 // weight is what an event counts in the ring's bytes: what a member is sent. With
-// the text, which the event has beside its encoding, it takes up to twice that.
+// the text, which the event has beside its encoding, and the form of that which
+// members share, it takes up to three times that.
 func weight(e *Event) int { return eventOverhead + len(e.Wire) + len(e.User) }
 
 // push appends an event and evicts what is beyond the limits, but never the event

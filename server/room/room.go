@@ -161,7 +161,7 @@ func (r *room) encode(e *Event) {
 	if err != nil { // neither Post nor a log lets such a message in
 		r.hub.config.Logger.Error("a message cannot be encoded", "sequence", e.Entry.Sequence, "error", err)
 	}
-	e.Wire = wire
+	e.Wire, e.Shared = wire, &Shared{}
 }
 
 // close ends every member.

@@ -3,6 +3,7 @@ package room
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -18,12 +19,14 @@ const (
 )
 
 // writer is the hub's one goroutine that appends. What is posted while an append
-// is under way is appended together afterwards; a lone post goes at once.
+// is under way is appended together afterwards, unless it is so little that one by
+// one is faster; a lone post goes at once.
 type writer struct {
 	hub             *Hub
 	most, mostBytes int // in a batch
-	// next is a post that had no room in the last batch.
-	next *post
+	// waiting are the posts that the last batch left.
+	waiting []*post
+	economy economy
 	// contended are posts of rooms to which other nodes write so much that they
 	// are appended on their own, so that the other rooms do not wait for them. A
 	// room's posts are all there, or none.
@@ -56,47 +59,64 @@ func (w *writer) run() {
 	}
 }
 
-// gather waits for a post, unless others wait for another attempt, and takes what
-// else is there. It returns false when the hub closes.
+// gather waits for a post, unless some are left or others wait for another attempt,
+// and takes what else is there, as far as it makes a batch. It returns false when
+// the hub closes.
 func (w *writer) gather() ([]*post, bool) {
-	var batch []*post
-	size := 0
-	add := func(p *post) bool {
-		if c := w.contention(p.member.room); c != nil {
-			c.posts = append(c.posts, p)
-			return len(c.posts) < w.most
-		}
-		if len(batch) > 0 && size+p.weight > w.mostBytes {
-			w.next = p
-			return false
-		}
-		batch, size = append(batch, p), size+p.weight
-		return len(batch) < w.most
-	}
 	if w.hub.open.Err() != nil {
 		return nil, false
 	}
+	if len(w.contended) > 0 {
+		w.divide()
+	}
 	more := true
-	if p := w.next; p != nil {
-		w.next = nil
-		more = add(p)
-	} else if len(w.contended) == 0 {
+	if len(w.waiting) == 0 && len(w.contended) == 0 {
 		select {
 		case p := <-w.hub.queue:
-			more = add(p)
+			more = w.take(p)
 		case <-w.hub.open.Done():
 			return nil, false
 		}
 	}
-	for more {
+	for more && len(w.waiting) < w.most {
 		select {
 		case p := <-w.hub.queue:
-			more = add(p)
+			more = w.take(p)
 		default:
 			more = false
 		}
 	}
-	return batch, true
+	return w.batch(), true
+}
+
+// take puts a post where it waits, and returns whether there may be more.
+func (w *writer) take(p *post) bool {
+	if c := w.contention(p.member.room); c != nil {
+		c.posts = append(c.posts, p)
+		return len(c.posts) < w.most
+	}
+	w.waiting = append(w.waiting, p)
+	return true
+}
+
+// divide has what waits of contended rooms follow what these have there.
+func (w *writer) divide() {
+	waiting := w.waiting
+	w.waiting = nil
+	for _, p := range waiting {
+		w.take(p)
+	}
+}
+
+// batch takes, of the posts that wait, those that are to be stored next.
+func (w *writer) batch() []*post {
+	n := w.fitting(w.waiting)
+	if w.economy.alone(n) {
+		n = 1
+	}
+	batch := slices.Clone(w.waiting[:n])
+	w.waiting = slices.Delete(w.waiting, 0, n)
+	return batch
 }
 
 func (w *writer) contention(r *room) *contention {
@@ -180,6 +200,9 @@ func (w *writer) attempt(posts []*post) bool {
 		b.first, err = w.hub.config.Log.Append(w.hub.life, b.drafts)
 		if report := w.hub.config.Appended; report != nil {
 			report(len(b.drafts), time.Since(began), err)
+		}
+		if err == nil {
+			w.economy.learn(len(b.drafts), time.Since(began))
 		}
 	}
 	if errors.Is(err, ErrConflict) {
