@@ -12,29 +12,17 @@ import (
 
 // How many events a member takes from its room at a time: few while it is idle,
 // since every member has memory for so many, and more while there is more to take,
-// since a replay reads as many from the log at a time.
+// since a replay reads as many from the log at a time. Memory for more is lent.
 const (
 	eventsIdle = 8
 	eventsBusy = 128
 )
 
-// resized returns memory for the next events after n were taken.
-func resized(events []room.Event, n int) []room.Event {
-	switch {
-	case n == len(events) && n < eventsBusy:
-		return make([]room.Event, 2*n)
-	case n <= eventsIdle && len(events) > eventsIdle:
-		return make([]room.Event, eventsIdle)
-	default:
-		clear(events[:n]) // an idle member keeps no texts
-		return events
-	}
-}
-
 // deliver hands the member's events to the transport until ctx ends or the stream
 // does.
 func (c *conversation) deliver(ctx context.Context) {
-	events := make([]room.Event, eventsIdle)
+	few := make([]room.Event, eventsIdle)
+	events := few
 	for {
 		n, err := c.member.Next(ctx, events)
 		if err != nil {
@@ -48,8 +36,26 @@ func (c *conversation) deliver(ctx context.Context) {
 				return // the stream has ended: its context says so to the others
 			}
 		}
-		events = resized(events, n)
+		clear(events[:n]) // an idle member keeps no texts
+		busy := len(events) > eventsIdle
+		switch {
+		case !busy && n == len(events):
+			events = *c.rooms.lend()
+		case busy && n <= eventsIdle:
+			back := events
+			c.rooms.lent.Put(&back)
+			events = few
+		}
 	}
+}
+
+// lend returns memory for many events, which goes back to lent.
+func (r *rooms) lend() *[]room.Event {
+	if events, ok := r.lent.Get().(*[]room.Event); ok {
+		return events
+	}
+	events := make([]room.Event, eventsBusy)
+	return &events
 }
 
 func (c *conversation) send(event *room.Event) error {

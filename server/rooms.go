@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +46,8 @@ type rooms struct {
 	// reading has a place for each call that reads many entries at a time, which
 	// bounds the memory that they take together.
 	reading chan struct{}
+	// lent has, as *[]room.Event, memory that members who are busy take in turns.
+	lent sync.Pool
 }
 
 const (

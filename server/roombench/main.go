@@ -76,7 +76,7 @@ func run(args []string, out io.Writer) error {
 	flags.IntVar(&s.window, "window", 16, "messages of a room that are on their way at a time, in the fan-out")
 	flags.IntVar(&s.deliveries, "deliveries", 100_000, "deliveries a round, in the fan-out")
 	flags.IntVar(&s.messages, "messages", 20_000, "messages a round that share syncs")
-	flags.IntVar(&s.lone, "lone", 1_000, "messages a round that go one by one")
+	flags.IntVar(&s.lone, "lone", 500, "messages a round that go one by one")
 	flags.IntVar(&s.replayed, "replayed", 100_000, "messages that are replayed")
 	flags.IntVar(&s.idle, "idle", 1_000, "idle members, and rooms")
 	flags.StringVar(&s.only, "ways", "", "what the names of the ways of the fan-out have in common that are measured; empty measures all")
