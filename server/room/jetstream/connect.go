@@ -48,7 +48,7 @@ func Connect(ctx context.Context, config ConnectConfig) (*Shared, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Shared{reconnected: make(chan struct{}, 1)}
+	l := &Shared{reconnected: make(chan struct{}, 1), patience: patience}
 	s := &stream{names: n, answer: answerWithin}
 	options := config.options(s, l)
 	open := func() error {

@@ -62,16 +62,17 @@ func unavailable(doing string, err error) error {
 	return fmt.Errorf("%w: %s: %w", room.ErrUnavailable, doing, err)
 }
 
-// errorOf keeps a context's error as it is, so that the caller sees its own doing,
-// and makes of any other an ErrUnavailable.
+// errorOf keeps the errors of room.Log, and a context's, so that the caller sees its
+// own doing, and makes of any other an ErrUnavailable.
 func errorOf(ctx context.Context, doing string, err error) error {
+	var behind *room.BehindError
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, room.ErrUnavailable), errors.Is(err, room.ErrConflict), errors.As(err, &behind):
+		return err
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, room.ErrUnavailable), errors.Is(err, room.ErrConflict):
-		return err
 	default:
 		return unavailable(doing, err)
 	}
