@@ -85,6 +85,10 @@ func (l *Shared) attempt(ctx context.Context, a *appending, attempt int, inDoubt
 // Read implements room.Log. In a cluster any server may answer, and one that has
 // not caught up with the others knows less.
 func (l *Shared) Read(ctx context.Context, key room.Key, after uint64, limit int) (entries []room.Entry, more bool, err error) {
+	// A turn may be long in coming, without anything being wrong.
+	if entries, more, err = l.stream.read(ctx, key, after, limit); err == nil {
+		return entries, more, nil
+	}
 	err = l.patiently(ctx, "read a room", func(ctx context.Context) (err error) {
 		entries, more, err = l.stream.read(ctx, key, after, limit)
 		return err
