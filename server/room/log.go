@@ -44,6 +44,9 @@ var (
 	// ErrUnavailable says that the log cannot store or read now, because its disk
 	// is full or its cluster has no quorum, and may later.
 	ErrUnavailable = errors.New("room: the log is not available")
+	// ErrRefused says that the log takes one of the drafts neither now nor later,
+	// such as one that is too large for it.
+	ErrRefused = errors.New("room: the log does not take the message")
 	// ErrInDoubt is the ErrUnavailable of an append of which nobody can say now how
 	// much is stored, or may be yet: nothing, all, or its beginning. Whatever it
 	// comes to, the rooms keep their order: a later append to one of them either
@@ -73,8 +76,7 @@ type Log interface {
 	// gap. An append whose outcome is in doubt is tried again until it is known,
 	// for some seconds. An error means that nothing of it is stored nor will be,
 	// save ErrInDoubt and the context's. Errors: ErrConflict, ErrUnavailable,
-	// ErrInDoubt, *BehindError, the context's; any other is about the drafts, of
-	// which some can never be stored.
+	// ErrInDoubt, ErrRefused, *BehindError, the context's.
 	Append(ctx context.Context, drafts []Draft) (first uint64, err error)
 
 	// Read returns the room's entries after a sequence, oldest first, at most

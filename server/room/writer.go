@@ -221,7 +221,7 @@ func (h *Hub) unavailable(err error) error {
 	switch {
 	case h.open.Err() != nil:
 		return ErrClosed
-	case errors.Is(err, ErrUnavailable):
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrRefused):
 		return err
 	default:
 		return errors.Join(ErrUnavailable, err)

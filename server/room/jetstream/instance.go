@@ -139,7 +139,10 @@ func (in *instance) whileSound(ctx context.Context) (sound context.Context, stop
 	}
 }
 
-// syncBlocks makes the messages in a store durable.
+// syncBlocks makes the messages in a store durable. After a sync that has failed it
+// can't do so everywhere: Linux takes the pages concerned for written, so that the
+// next sync succeeds without them. To write them once more would risk what is on
+// the disk already, so that this is left to an operator, who has to replace the disk.
 func syncBlocks(store string) error {
 	return filepath.WalkDir(store, func(path string, entry fs.DirEntry, err error) error {
 		switch {

@@ -85,6 +85,8 @@ func errorOf(ctx context.Context, doing string, err error) error {
 		return nil
 	case errors.Is(err, room.ErrUnavailable), errors.Is(err, room.ErrConflict), errors.As(err, &behind):
 		return err
+	case errors.Is(err, nats.ErrMaxPayload):
+		return fmt.Errorf("%w: %s: %w", room.ErrRefused, doing, err)
 	case ctx.Err() != nil:
 		return ctx.Err()
 	default:
