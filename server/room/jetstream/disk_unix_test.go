@@ -18,7 +18,8 @@ import (
 )
 
 // limitFiles makes writes fail that would make a file longer, as a full disk does,
-// until the test is over or lift is called.
+// until the test is over or lift is called. It is for tests that run early: the list
+// of files that go test keeps for its cache must not be longer by then.
 func limitFiles(t *testing.T, bytes uint64) (lift func()) {
 	t.Helper()
 	var before syscall.Rlimit
