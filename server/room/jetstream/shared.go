@@ -12,7 +12,7 @@ import (
 
 // patience is how long a call goes on trying while the cluster can't serve it, for
 // instance while it elects a leader, or does not say what became of an append.
-const patience = 10 * time.Second
+const patience = 15 * time.Second
 
 // Shared is a room.Log in a NATS server or cluster that several processes share,
 // and the room.Cluster by which their hubs find each other.
