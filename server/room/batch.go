@@ -2,6 +2,7 @@ package room
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -42,6 +43,9 @@ func (b *batch) plan() error {
 	at := b.hub.config.Now().Truncate(time.Millisecond).UTC()
 	for i, p := range b.posts {
 		b.draft[i] = -1
+		if p.checked > shares[p.member.room].expected {
+			p.checked = 0 // the room has begun anew since
+		}
 		if p.ID != "" && p.duplicate == nil {
 			if err := p.member.room.check(b.hub.life, p); err != nil {
 				return err
@@ -142,6 +146,28 @@ func (b *batch) settleRoom(s *share) {
 	r.broadcast()
 }
 
+// without takes a room out of the batch of which the log has less than is known, and
+// returns the posts of the others. Everybody in the room ends, and what there is of
+// it is found out anew.
+func (b *batch) without(behind *BehindError) (left []*post) {
+	taken := &batch{hub: b.hub}
+	for _, p := range b.posts {
+		if p.member.room.key == behind.Room {
+			taken.posts = append(taken.posts, p)
+		} else {
+			left = append(left, p)
+		}
+	}
+	taken.fail(behind)
+	if len(taken.posts) > 0 {
+		if err := taken.posts[0].member.room.restart(b.hub.life, behind); err != nil {
+			b.hub.config.Logger.Warn("a room could not be found in the log again", "error", err)
+		}
+	}
+	b.end()
+	return left
+}
+
 // fail ends the members whose posts could not be stored. What had been stored
 // before and was posted earlier is acknowledged.
 func (b *batch) fail(cause error) {
@@ -161,6 +187,11 @@ func (b *batch) fail(cause error) {
 	}
 	b.hub.config.Logger.Warn("messages could not be stored", "messages", len(b.posts), "error", cause)
 	b.end()
+	if errors.Is(cause, ErrInDoubt) {
+		for _, s := range b.rooms {
+			b.hub.doubted.add(s.room)
+		}
+	}
 }
 
 // end lets others publish what the log gets in the batch's rooms, and has what

@@ -124,8 +124,8 @@ type Presence struct {
 // of the log. Its methods may be called concurrently.
 //
 // It has few goroutines of its own: the writer, the only one that appends to the
-// log; the keeper, which does what time demands; one that forgets ids; in a cluster
-// one that reads what other nodes have written and one that tells them who is
+// log; the keeper, which does what time demands; one that forgets ids; one that looks
+// what became of appends in doubt; in a cluster one that reads what other nodes have written and one that tells them who is
 // here; and one for each room while that is being loaded.
 // Members cost none: their callers' wait.
 type Hub struct {
@@ -141,7 +141,9 @@ type Hub struct {
 	counts counts
 	// What the hub's goroutines have to do: rooms that the log may have more of,
 	// of whose users the other nodes are to be told, and with ids to forget.
+	// And those of which an append is in doubt.
 	behind, changed, pruned dirty
+	doubted                 dirty
 	node                    string        // what the other nodes know this one by
 	number                  atomic.Uint64 // of the last list of users told
 
@@ -187,7 +189,7 @@ func New(config Config) *Hub {
 	}
 	h.open, h.shut = context.WithCancel(context.Background())
 	h.life, h.end = context.WithCancel(context.Background())
-	h.pruned.signal = make(chan struct{}, 1)
+	h.pruned.signal, h.doubted.signal = make(chan struct{}, 1), make(chan struct{}, 1)
 	if config.Cluster != nil {
 		h.behind.signal, h.changed.signal = make(chan struct{}, 1), make(chan struct{}, 1)
 		h.tasks.Go(h.catchUp)
@@ -196,6 +198,7 @@ func New(config Config) *Hub {
 	h.tasks.Go(newWriter(h).run)
 	h.tasks.Go(h.keep)
 	h.tasks.Go(h.prune)
+	h.tasks.Go(h.resolve)
 	return h
 }
 

@@ -3,6 +3,7 @@ package room
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -43,16 +44,39 @@ var (
 	// ErrUnavailable says that the log cannot store or read now, because its disk
 	// is full or its cluster has no quorum, and may later.
 	ErrUnavailable = errors.New("room: the log is not available")
+	// ErrRefused says that the log takes one of the drafts neither now nor later,
+	// such as one that is too large for it.
+	ErrRefused = errors.New("room: the log does not take the message")
+	// ErrInDoubt is the ErrUnavailable of an append of which nobody can say now how
+	// much is stored, or may be yet: nothing, all, or its beginning. Whatever it
+	// comes to, the rooms keep their order: a later append to one of them either
+	// conflicts with it or keeps it out.
+	ErrInDoubt = fmt.Errorf("%w: it has not said what became of an append", ErrUnavailable)
 )
+
+// A BehindError says that the log has less of a room than the caller knows of,
+// though retention has not discarded it: an operator has deleted it, or the log has
+// lost its end.
+type BehindError struct {
+	Room Key
+	// Known is the sequence that the caller knows of, Newest the room's newest
+	// that the log has; 0 where it has none.
+	Known, Newest uint64
+}
+
+func (e *BehindError) Error() string {
+	return fmt.Sprintf("room: the log has a room up to %d only, of which %d has been seen", e.Newest, e.Known)
+}
 
 // A Log keeps the messages of all rooms in one order. Its methods may be called
 // concurrently.
 type Log interface {
 	// Append stores the drafts in this order, all or none, and returns once they
 	// are durable, with the sequence of the first; the others follow it without a
-	// gap. It is exact: an append whose outcome is in doubt is tried again until
-	// it is known, so that an error means that nothing of it is stored, save where
-	// the context ends first. Errors: ErrConflict, ErrUnavailable, the context's.
+	// gap. An append whose outcome is in doubt is tried again until it is known,
+	// for some seconds. An error means that nothing of it is stored nor will be,
+	// save ErrInDoubt and the context's. Errors: ErrConflict, ErrUnavailable,
+	// ErrInDoubt, ErrRefused, *BehindError, the context's.
 	Append(ctx context.Context, drafts []Draft) (first uint64, err error)
 
 	// Read returns the room's entries after a sequence, oldest first, at most

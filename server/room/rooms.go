@@ -71,19 +71,9 @@ func (r *room) load() {
 
 // find finds out where the room stands in the log.
 func (r *room) find(ctx context.Context) error {
-	log := r.hub.config.Log
-	first, last, err := log.Span(ctx)
+	first, last, newest, err := r.standing(ctx)
 	if err != nil {
 		return err
-	}
-	newest, err := log.Newest(ctx, r.key)
-	if err != nil {
-		return err
-	}
-	if newest == 0 { // what it had may just have been discarded
-		if first, _, err = log.Span(ctx); err != nil {
-			return err
-		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -96,6 +86,18 @@ func (r *room) find(ctx context.Context) error {
 		r.hub.read(r)
 	}
 	return nil
+}
+
+// standing asks the log for its span and the room's newest.
+func (r *room) standing(ctx context.Context) (first, last, newest uint64, err error) {
+	log := r.hub.config.Log
+	if first, last, err = log.Span(ctx); err != nil {
+		return 0, 0, 0, err
+	}
+	if newest, err = log.Newest(ctx, r.key); err == nil && newest == 0 {
+		first, _, err = log.Span(ctx) // what it had may just have been discarded
+	}
+	return first, last, newest, err
 }
 
 // errBusy says that the room is being appended to, so that who does it has to

@@ -132,7 +132,7 @@ func (w *writer) contention(r *room) *contention {
 // by room.
 func (w *writer) store(posts []*post) {
 	for attempt := 0; len(posts) > 0; attempt++ {
-		if w.attempt(posts) {
+		if posts = w.attempt(posts); len(posts) == 0 {
 			return
 		}
 		if attempt+1 == together {
@@ -159,7 +159,7 @@ func (w *writer) retry() {
 	var still []*contention
 	for _, c := range w.contended {
 		n := w.fitting(c.posts)
-		if w.attempt(c.posts[:n]) {
+		if len(w.attempt(c.posts[:n])) == 0 {
 			c.posts, c.attempts = c.posts[n:], 0
 		} else {
 			c.attempts++
@@ -190,9 +190,10 @@ func (w *writer) jitter(attempt int) {
 	_ = pause(w.hub.life, rand.N(limit)) // ended: the next append says so
 }
 
-// attempt tries once to store the posts, and reports whether they are settled:
-// false is a conflict, after which what the others have written is known.
-func (w *writer) attempt(posts []*post) bool {
+// attempt tries once to store the posts, and returns those that are not settled: all
+// after a conflict, once what the others have written is known, and all but a
+// room's where the log has less of that room than is known.
+func (w *writer) attempt(posts []*post) (left []*post) {
 	b := &batch{hub: w.hub, posts: posts}
 	err := b.plan()
 	if err == nil && len(b.drafts) > 0 {
@@ -208,19 +209,22 @@ func (w *writer) attempt(posts []*post) bool {
 	if errors.Is(err, ErrConflict) {
 		w.hub.counts.conflicts.Add(1)
 		if err = b.catchUp(w.hub.life); err == nil {
-			return false
+			return posts
 		}
 	}
+	var behind *BehindError
 	switch {
 	case err == nil:
 		b.settle()
+	case errors.As(err, &behind):
+		return b.without(behind)
 	case len(posts) > 1 && !errors.Is(err, ErrUnavailable) && w.hub.life.Err() == nil:
 		b.end()
 		w.apart(posts)
 	default:
 		b.fail(err)
 	}
-	return true
+	return nil
 }
 
 // apart stores posts one by one after the log has refused them together for a
@@ -240,7 +244,7 @@ func (h *Hub) unavailable(err error) error {
 	switch {
 	case h.open.Err() != nil:
 		return ErrClosed
-	case errors.Is(err, ErrUnavailable):
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrRefused):
 		return err
 	default:
 		return errors.Join(ErrUnavailable, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
@@ -18,7 +19,7 @@ const (
 	headerBatchPlace  = "Nats-Batch-Sequence"
 	headerBatchCommit = "Nats-Batch-Commit"
 	// headerAppend has the id of the append that stored the message, on the first
-	// message that it stored in each room.
+	// message that it stored in each room. The batch's id begins with it.
 	headerAppend = "Append-Id"
 )
 
@@ -91,6 +92,16 @@ func (s *stream) beforeFirst(ctx context.Context) (uint64, error) {
 		return 0, err
 	}
 	return first - 1, nil
+}
+
+// place returns which of the append's messages a stored one is, counted from 0, if
+// it is one of them.
+func (a *appending) place(header nats.Header) (place int, ours bool) {
+	if id, _, _ := strings.Cut(header.Get(headerBatch), "."); len(a.messages) > 1 && id == a.id {
+		place, err := strconv.Atoi(header.Get(headerBatchPlace))
+		return place - 1, err == nil && place >= 1 && place <= len(a.messages)
+	}
+	return 0, header.Get(headerAppend) == a.id
 }
 
 // size is about how many bytes the messages take.

@@ -5,8 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"securechat/server/room"
 )
 
 // errRefused says that the stream has looked at an append and stored nothing of
@@ -84,11 +87,33 @@ const (
 	// overtaken: nothing of it is stored nor will be, since a room has newer
 	// messages than it expects.
 	overtaken
+	// partial: its beginning is stored, and its end is not there. A server that is
+	// committing it, or could not to the end, shows that.
+	partial
 )
+
+// settling is how long a server may show part of an append, or less of a room than
+// is known, without that being taken for true: it may be committing the append, or
+// may have become the leader a moment ago.
+const settling = time.Second
+
+// look is find, again for a moment where what it shows may pass.
+func (s *stream) look(ctx context.Context, a *appending) (found finding, first uint64, err error) {
+	begun := time.Now()
+	for attempt := 1; ; attempt++ {
+		found, first, err = s.find(ctx, a)
+		var behind *room.BehindError
+		passing := found == partial || errors.As(err, &behind)
+		if !passing || time.Since(begun) > settling || pause(ctx, attempt) != nil {
+			return found, first, err
+		}
+	}
+}
 
 // find looks for an append in the stream and returns the sequence of its first
 // message where it is stored. It makes the append expect nothing of rooms whose
-// messages have all been discarded.
+// messages have all been discarded. Errors: *room.BehindError, where nothing of the
+// append is stored nor will be; any other is of the asking.
 func (s *stream) find(ctx context.Context, a *appending) (finding, uint64, error) {
 	found := absent
 	for _, i := range a.firsts {
@@ -99,12 +124,13 @@ func (s *stream) find(ctx context.Context, a *appending) (finding, uint64, error
 		}
 		switch {
 		case newest > m.known:
-			ours, sequence, err := s.next(ctx, a, m)
+			ours, first, err := s.next(ctx, a, m)
 			if err != nil {
 				return absent, 0, err
 			}
 			if ours {
-				return stored, sequence - uint64(i), nil
+				found, err = s.complete(ctx, a, first)
+				return found, first, err
 			}
 			found = overtaken
 		case newest == m.known:
@@ -115,15 +141,15 @@ func (s *stream) find(ctx context.Context, a *appending) (finding, uint64, error
 			}
 			m.expected = 0
 		default:
-			return absent, 0, behind(m, newest)
+			return absent, 0, &room.BehindError{Room: m.room, Known: m.known, Newest: newest}
 		}
 	}
 	return found, 0, nil
 }
 
-// next returns the sequence of the room's message after the known one, and whether
-// it is the append's own.
-func (s *stream) next(ctx context.Context, a *appending, m *message) (ours bool, sequence uint64, err error) {
+// next says whether the room's message after the known one is the append's own, and
+// returns the sequence of the append's first then.
+func (s *stream) next(ctx context.Context, a *appending, m *message) (ours bool, first uint64, err error) {
 	next, err := s.get(ctx, getQuery{Sequence: m.known + 1, NextFor: s.names.log(m.room)})
 	switch {
 	case err != nil:
@@ -131,11 +157,34 @@ func (s *stream) next(ctx context.Context, a *appending, m *message) (ours bool,
 	case next == nil:
 		return false, 0, errors.New("a message of the room has just been discarded")
 	}
-	header, err := nats.DecodeHeadersMsg(next.Header)
+	place, ours := a.find(next)
+	return ours, next.Sequence - uint64(place), nil
+}
+
+// complete says whether all of an append is stored, of which some is. The stream
+// stores a batch in one run of sequences.
+func (s *stream) complete(ctx context.Context, a *appending, first uint64) (finding, error) {
+	end := len(a.messages) - 1
+	last, err := s.get(ctx, getQuery{Sequence: first + uint64(end)})
 	if err != nil {
-		return false, next.Sequence, nil // not one of ours
+		return absent, err
 	}
-	return header.Get(headerAppend) == a.id, next.Sequence, nil
+	if last == nil {
+		return partial, nil
+	}
+	if place, ours := a.find(last); !ours || place != end {
+		return partial, nil
+	}
+	return stored, nil
+}
+
+// find returns which of the append's messages one from the stream is, if any.
+func (a *appending) find(m *gotMessage) (place int, ours bool) {
+	header, err := nats.DecodeHeadersMsg(m.Header)
+	if err != nil {
+		return 0, false // it has no headers, as all that are appended have
+	}
+	return a.place(header)
 }
 
 // discarded fails if the message that the caller knows of may still be in the
@@ -143,16 +192,13 @@ func (s *stream) next(ctx context.Context, a *appending, m *message) (ours bool,
 func (s *stream) discarded(ctx context.Context, m *message) error {
 	first, _, err := s.span(ctx)
 	if err == nil && first <= m.known {
-		return behind(m, 0)
+		return &room.BehindError{Room: m.room, Known: m.known}
 	}
 	return err
 }
 
-// behind is the error for a server that does not have what the caller knows of:
-// it has not caught up, or the log has been replaced by an older one.
-func behind(m *message, newest uint64) error {
-	return fmt.Errorf("the stream is behind: a room's newest message is %d there, and %d has been seen", newest, m.known)
-}
+// errPartial says that only the beginning of an append is stored.
+var errPartial = errors.New("the server has stored the beginning alone")
 
 // final marks an error after which trying again can't help.
 type final struct{ error }
@@ -162,6 +208,6 @@ func (f final) Unwrap() error { return f.error }
 // isFinal says whether trying again can't help.
 func isFinal(err error) bool {
 	var marked final
-	return errors.As(err, &marked) || errors.Is(err, nats.ErrMaxPayload) ||
-		errors.Is(err, nats.ErrBadSubject) || errors.Is(err, nats.ErrConnectionClosed)
+	return errors.As(err, &marked) || errors.Is(err, room.ErrConflict) || errors.Is(err, nats.ErrMaxPayload) ||
+		errors.Is(err, nats.ErrBadSubject) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, errCrowded)
 }

@@ -33,7 +33,7 @@ func (l *Shared) Follow(key room.Key, each func(room.Entry)) (stop func(), err e
 
 // Publish implements room.Cluster.
 func (l *Shared) Publish(key room.Key, note []byte) error {
-	if err := l.stream.reads.Publish(l.stream.names.note(key), note); err != nil {
+	if err := l.stream.asks.Publish(l.stream.names.note(key), note); err != nil {
 		return unavailable("publish a note", err)
 	}
 	return nil
@@ -58,7 +58,7 @@ func (l *Shared) missed() {
 // subscribe returns once the server that this node is connected to knows of the
 // subscription, or, where there is no connection now, as soon as that is clear.
 func (l *Shared) subscribe(subject string, each nats.MsgHandler) (stop func(), err error) {
-	nc := l.stream.reads
+	nc := l.stream.asks
 	sub, err := nc.Subscribe(subject, each)
 	if err != nil {
 		return nil, unavailable("subscribe", err)

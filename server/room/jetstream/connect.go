@@ -48,16 +48,19 @@ func Connect(ctx context.Context, config ConnectConfig) (*Shared, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Shared{reconnected: make(chan struct{}, 1)}
-	s := &stream{names: n, answer: answerWithin}
+	l := &Shared{reconnected: make(chan struct{}, 1), patience: patience}
+	s := newStream(n, answerWithin)
 	options := config.options(s, l)
 	open := func() error {
 		servers := strings.Join(config.URLs, ",")
 		if s.writes, err = nats.Connect(servers, append(options, nats.Name(n.stream+" writes"))...); err != nil {
 			return fmt.Errorf("reach NATS at %s: %w", redacted(config.URLs), err)
 		}
-		options = append(options, nats.ReconnectHandler(func(*nats.Conn) { l.missed() }))
 		if s.reads, err = nats.Connect(servers, append(options, nats.Name(n.stream+" reads"))...); err != nil {
+			return fmt.Errorf("reach NATS at %s: %w", redacted(config.URLs), err)
+		}
+		options = append(options, nats.ReconnectHandler(func(*nats.Conn) { l.missed() }))
+		if s.asks, err = nats.Connect(servers, append(options, nats.Name(n.stream+" asks"))...); err != nil {
 			return fmt.Errorf("reach NATS at %s: %w", redacted(config.URLs), err)
 		}
 		return s.attach(ctx, streamConfig(n, config.Keep, config.Replicas, true))
@@ -72,13 +75,20 @@ func Connect(ctx context.Context, config ConnectConfig) (*Shared, error) {
 
 // attach makes sure of the stream.
 func (s *stream) attach(ctx context.Context, want js.StreamConfig) error {
-	api, err := js.New(s.reads)
+	api, err := js.New(s.asks)
+	if err != nil {
+		return err
+	}
+	listing, err := js.New(s.reads)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 4*answerWithin) // a cluster elects the stream's leader
 	defer cancel()
-	s.handle, err = ensure(ctx, api, want)
+	if s.handle, err = ensure(ctx, api, want); err != nil {
+		return err
+	}
+	s.lists, err = listing.Stream(ctx, want.Name)
 	return err
 }
 
@@ -122,6 +132,7 @@ func (c *ConnectConfig) options(s *stream, l *Shared) []nats.Option {
 			log.Warn("a connection to NATS is lost", "error", err)
 			lost := fmt.Errorf("the connection is lost: %w", err)
 			s.writesUp.lost(lost)
+			s.asksUp.lost(lost)
 			s.readsUp.lost(lost)
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {

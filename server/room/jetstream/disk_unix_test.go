@@ -14,10 +14,12 @@ import (
 
 	"securechat/server/room"
 	"securechat/server/room/jetstream"
+	"securechat/server/room/roomtest"
 )
 
 // limitFiles makes writes fail that would make a file longer, as a full disk does,
-// until the test is over or lift is called.
+// until the test is over or lift is called. It is for tests that run early: the list
+// of files that go test keeps for its cache must not be longer by then.
 func limitFiles(t *testing.T, bytes uint64) (lift func()) {
 	t.Helper()
 	var before syscall.Rlimit
@@ -105,5 +107,63 @@ func TestWritesThatFail(t *testing.T) {
 			t.Fatalf("with room again: %v", err)
 		}
 		check()
+	}
+}
+
+// A server whose disk fills up while it commits a batch keeps the batch's beginning
+// and never answers. That is not an acknowledgement of the batch; what is said
+// afterwards does not wait for ever either, and goes on once the server is back.
+func TestASharedDiskFillsUp(t *testing.T) {
+	n := startNATS(t, 1)
+	log := connect(t, n.config(roomtest.Limits{}))
+	defer log.Close()
+	log.Hurry(2*time.Second, time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	large := strings.Repeat("x", 50<<10)
+	batch := func(expected uint64) []room.Draft {
+		drafts := make([]room.Draft, 4)
+		for i := range drafts {
+			drafts[i] = said("ops", expected, fmt.Sprint(i, large))
+		}
+		return drafts
+	}
+	first, err := log.Append(ctx, batch(0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest := first + 3
+
+	// The files of a batch that is taken in are shorter than the log's own by now.
+	lift := limitFiles(t, 330<<10)
+	if first, err := log.Append(ctx, batch(newest)); !errors.Is(err, room.ErrInDoubt) || !errors.Is(err, room.ErrUnavailable) {
+		t.Fatalf("the append gave %d, %v; want ErrInDoubt, which is ErrUnavailable", first, err)
+	} else if strings.Contains(err.Error(), "xxx") {
+		t.Error("the error quotes the message")
+	}
+	if entries := readAll(t, log, "ops"); len(entries) <= 4 || len(entries) >= 8 {
+		t.Fatalf("%d entries are there: this is not the beginning of a batch alone", len(entries))
+	}
+	if first, err := log.Append(ctx, batch(newest)); err == nil {
+		t.Errorf("the next append gave %d", first)
+	}
+	if first, err := log.Append(ctx, []room.Draft{said("other", 0, large)}); !errors.Is(err, room.ErrUnavailable) {
+		t.Errorf("an append of one gave %d, %v; want ErrUnavailable", first, err)
+	}
+	lift()
+	n.stop(0)
+	n.start(0)
+	until(t, func() bool { newest, err = log.Newest(ctx, "ops"); return err == nil })
+	if _, err := log.Append(ctx, []room.Draft{said("ops", newest, "after")}); err != nil {
+		t.Fatalf("with room again: %v", err)
+	}
+	entries := readAll(t, log, "ops")
+	for i, e := range entries[:len(entries)-1] {
+		if e.Text != fmt.Sprint(i%4, large) {
+			t.Errorf("entry %d is not what was said", i)
+		}
+	}
+	if last := entries[len(entries)-1]; last.Text != "after" {
+		t.Error("the last entry is not the last that was said")
 	}
 }

@@ -54,6 +54,8 @@ const (
 
 var (
 	errClosed = errors.New("it is closed")
+	// errAbsent says that nothing of an append is stored, nor will be.
+	errAbsent = errors.New("nothing of it is there")
 	errBroken = errors.New("it could not be written to and is opened again in a moment")
 )
 
@@ -171,11 +173,11 @@ func (l *Local) Append(ctx context.Context, drafts []room.Draft) (uint64, error)
 		return 0, unavailable("append", err)
 	}
 	var first uint64
-	err = persistently(ctx, "append", new(bool), func(attempt int) (err error) {
+	err = persistently(ctx, localAnswer+patience, func(ctx context.Context, attempt int) (err error) {
 		first, err = l.attempt(ctx, in, a, attempt)
 		return err
 	})
-	return first, err
+	return first, errorOf(ctx, "append", err)
 }
 
 // attempt sends the append and settles what became of it.
@@ -195,7 +197,10 @@ func (l *Local) attempt(ctx context.Context, in *instance, a *appending, attempt
 		return 0, final{l.failed(ctx, in, "append", err)}
 	}
 	found, first, lookErr := in.find(ctx, a)
+	var behind *room.BehindError
 	switch {
+	case errors.As(lookErr, &behind):
+		return 0, final{lookErr} // nobody else is to catch up
 	case lookErr != nil:
 		return 0, lookErr
 	case found == stored:
@@ -208,30 +213,36 @@ func (l *Local) attempt(ctx context.Context, in *instance, a *appending, attempt
 }
 
 // settle finds out from a new server whether an append without an answer has been
-// stored. A server that has been stopped can't store it later.
-func (l *Local) settle(ctx context.Context, in *instance, a *appending, doubt *doubtError) (uint64, error) {
-	for attempt := 1; ; attempt++ {
+// stored, as far as one can be started soon. A server that has been stopped can't
+// store it later.
+func (l *Local) settle(ctx context.Context, in *instance, a *appending, doubt *doubtError) (first uint64, err error) {
+	err = persistently(ctx, patience, func(ctx context.Context, _ int) error {
 		next, err := l.replace(in)
-		if err == nil {
-			var found finding
-			var first uint64
-			found, first, err = next.find(ctx, a)
-			switch {
-			case err == nil && found == stored:
-				return first, nil
-			case err == nil && found == overtaken:
-				return 0, room.ErrConflict
-			case err == nil:
-				return 0, final{unavailable("append", doubt.cause)}
-			}
-			in = next
-		}
 		if errors.Is(err, errClosed) {
-			return 0, final{unavailable("append", err)}
+			return final{err}
+		} else if err != nil {
+			return err
 		}
-		if err := pause(ctx, attempt); err != nil {
-			return 0, err
+		in = next
+		var found finding
+		switch found, first, err = next.find(ctx, a); {
+		case err != nil || found == stored:
+			return err
+		case found == overtaken:
+			return room.ErrConflict
+		case found == partial:
+			return final{errPartial}
+		default:
+			return final{errAbsent}
 		}
+	})
+	switch {
+	case err == nil, errors.Is(err, room.ErrConflict), ctx.Err() != nil:
+		return first, err
+	case errors.Is(err, errAbsent):
+		return 0, final{unavailable("append", doubt.cause)}
+	default:
+		return 0, final{fmt.Errorf("%w: %w", room.ErrInDoubt, err)}
 	}
 }
 

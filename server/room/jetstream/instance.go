@@ -62,7 +62,7 @@ func start(config *EmbeddedConfig) (*instance, error) {
 		return nil, err
 	}
 	s.SetLogger(serverLog{config.Logger}, false, false)
-	in := &instance{server: s, stream: &stream{names: localNames, answer: localAnswer}}
+	in := &instance{server: s, stream: newStream(localNames, localAnswer)}
 	s.Start()
 	if err := in.open(config); err != nil {
 		in.stop()
@@ -78,7 +78,7 @@ func (in *instance) open(config *EmbeddedConfig) (err error) {
 	if !in.server.JetStreamEnabled() {
 		return errors.New("the server can't use the folder: its log says why")
 	}
-	for _, nc := range []**nats.Conn{&in.writes, &in.reads} {
+	for _, nc := range []**nats.Conn{&in.writes, &in.asks, &in.reads} {
 		if *nc, err = nats.Connect("", nats.InProcessServer(in.server), nats.NoReconnect(),
 			nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 				config.Logger.Warn("the connection to the log", "error", err)
@@ -139,7 +139,10 @@ func (in *instance) whileSound(ctx context.Context) (sound context.Context, stop
 	}
 }
 
-// syncBlocks makes the messages in a store durable.
+// syncBlocks makes the messages in a store durable. After a sync that has failed it
+// can't do so everywhere: Linux takes the pages concerned for written, so that the
+// next sync succeeds without them. To write them once more would risk what is on
+// the disk already, so that this is left to an operator, who has to replace the disk.
 func syncBlocks(store string) error {
 	return filepath.WalkDir(store, func(path string, entry fs.DirEntry, err error) error {
 		switch {

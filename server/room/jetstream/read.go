@@ -46,15 +46,25 @@ func (s *stream) read(ctx context.Context, key room.Key, after uint64, limit int
 	if limit = min(limit, pageEntries); limit <= 0 {
 		return nil, false, nil
 	}
-	ctx, cancel := s.within(ctx, &s.readsUp)
+	over, up := s.reads, &s.readsUp
+	if limit == 1 {
+		over, up = s.asks, &s.asksUp // a question rather than a page
+	} else {
+		done, err := s.turn(ctx, key)
+		if err != nil {
+			return nil, false, err
+		}
+		defer done()
+	}
+	ctx, cancel := s.within(ctx, up)
 	defer cancel()
-	inbox := s.reads.NewInbox()
-	answers, err := s.reads.SubscribeSync(inbox)
+	inbox := over.NewInbox()
+	answers, err := over.SubscribeSync(inbox)
 	if err != nil {
 		return nil, false, err
 	}
 	defer func() { _ = answers.Unsubscribe() }() // fails only once the connection is closed
-	if err := answers.SetPendingLimits(limit+1, 2*pageBytes+int(s.reads.MaxPayload())); err != nil {
+	if err := answers.SetPendingLimits(limit+1, 2*pageBytes+int(over.MaxPayload())); err != nil {
 		return nil, false, err
 	}
 	request, err := json.Marshal(directQuery{
@@ -63,10 +73,22 @@ func (s *stream) read(ctx context.Context, key room.Key, after uint64, limit int
 	if err != nil {
 		return nil, false, err
 	}
-	if err := s.reads.PublishRequest("$JS.API.DIRECT.GET."+s.names.stream, inbox, request); err != nil {
+	if err := over.PublishRequest("$JS.API.DIRECT.GET."+s.names.stream, inbox, request); err != nil {
 		return nil, false, err
 	}
 	return s.page(ctx, answers, key)
+}
+
+var errCrowded = errors.New("too many are reading: come back later")
+
+// turn waits for one to read a page of a room.
+func (s *stream) turn(ctx context.Context, key room.Key) (done func(), err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, turnWithin, errCrowded)
+	defer cancel()
+	if s.turns.take(ctx, key) != nil {
+		return nil, context.Cause(ctx)
+	}
+	return s.turns.done, nil
 }
 
 // page collects the messages of an answer. Each says which one was sent before it,
@@ -133,7 +155,7 @@ func (s *stream) entry(m *nats.Msg, subject string, key room.Key) (room.Entry, e
 // rooms implements room.Log's Rooms by a consumer of each subject's last message,
 // of which it asks for a bounded number at a time.
 func (s *stream) rooms(ctx context.Context, yield func(room.Key, uint64) bool) error {
-	consumer, err := s.handle.OrderedConsumer(ctx, js.OrderedConsumerConfig{
+	consumer, err := s.lists.OrderedConsumer(ctx, js.OrderedConsumerConfig{
 		FilterSubjects: []string{s.names.log(">")},
 		DeliverPolicy:  js.DeliverLastPerSubjectPolicy,
 		HeadersOnly:    true,
@@ -196,5 +218,5 @@ func (s *stream) someRooms(consumer js.Consumer, left uint64, yield func(room.Ke
 func (s *stream) forget(ctx context.Context, consumer js.Consumer) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.answer)
 	defer cancel()
-	_ = s.handle.DeleteConsumer(ctx, consumer.CachedInfo().Name)
+	_ = s.lists.DeleteConsumer(ctx, consumer.CachedInfo().Name)
 }

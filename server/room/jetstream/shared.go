@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -10,15 +11,15 @@ import (
 )
 
 // patience is how long a call goes on trying while the cluster can't serve it, for
-// instance while it elects a leader. An append that may have been stored is tried
-// for as long as its context lets it.
-const patience = 10 * time.Second
+// instance while it elects a leader, or does not say what became of an append.
+const patience = 15 * time.Second
 
 // Shared is a room.Log in a NATS server or cluster that several processes share,
 // and the room.Cluster by which their hubs find each other.
 type Shared struct {
 	stream      *stream
 	reconnected chan struct{}
+	patience    time.Duration
 }
 
 var (
@@ -32,7 +33,7 @@ func (l *Shared) Append(ctx context.Context, drafts []room.Draft) (uint64, error
 		return 0, nil
 	}
 	var a *appending
-	err := patiently(ctx, "append", func() (err error) {
+	err := l.patiently(ctx, "append", func(ctx context.Context) (err error) {
 		a, err = l.stream.prepare(ctx, drafts)
 		return err
 	})
@@ -41,11 +42,14 @@ func (l *Shared) Append(ctx context.Context, drafts []room.Draft) (uint64, error
 	}
 	var first uint64
 	inDoubt := false
-	err = persistently(ctx, "append", &inDoubt, func(attempt int) (err error) {
+	err = persistently(ctx, l.patience, func(ctx context.Context, attempt int) (err error) {
 		first, err = l.attempt(ctx, a, attempt, &inDoubt)
 		return err
 	})
-	return first, err
+	if inDoubt && err != nil && !errors.Is(err, room.ErrConflict) && ctx.Err() == nil {
+		err = fmt.Errorf("%w: %w", room.ErrInDoubt, err)
+	}
+	return first, errorOf(ctx, "append", err)
 }
 
 // attempt sends the append and, where that has not settled it, looks for it.
@@ -59,14 +63,20 @@ func (l *Shared) attempt(ctx context.Context, a *appending, attempt int, inDoubt
 	if !*inDoubt && !errors.Is(err, errRefused) {
 		return 0, err
 	}
-	found, first, lookErr := l.stream.find(ctx, a)
+	found, first, lookErr := l.stream.look(ctx, a)
+	var behind *room.BehindError
 	switch {
+	case errors.As(lookErr, &behind) && !*inDoubt:
+		return 0, final{lookErr}
 	case lookErr != nil:
 		return 0, lookErr
 	case found == stored:
 		return first, nil
 	case found == overtaken:
 		return 0, room.ErrConflict
+	case found == partial:
+		*inDoubt = true // the server may complete it, once it is started again
+		return 0, final{errPartial}
 	default:
 		return 0, err
 	}
@@ -75,7 +85,11 @@ func (l *Shared) attempt(ctx context.Context, a *appending, attempt int, inDoubt
 // Read implements room.Log. In a cluster any server may answer, and one that has
 // not caught up with the others knows less.
 func (l *Shared) Read(ctx context.Context, key room.Key, after uint64, limit int) (entries []room.Entry, more bool, err error) {
-	err = patiently(ctx, "read a room", func() (err error) {
+	// A turn may be long in coming, without anything being wrong.
+	if entries, more, err = l.stream.read(ctx, key, after, limit); err == nil {
+		return entries, more, nil
+	}
+	err = l.patiently(ctx, "read a room", func(ctx context.Context) (err error) {
 		entries, more, err = l.stream.read(ctx, key, after, limit)
 		return err
 	})
@@ -84,7 +98,7 @@ func (l *Shared) Read(ctx context.Context, key room.Key, after uint64, limit int
 
 // Newest implements room.Log.
 func (l *Shared) Newest(ctx context.Context, key room.Key) (newest uint64, err error) {
-	err = patiently(ctx, "look for a room's newest message", func() (err error) {
+	err = l.patiently(ctx, "look for a room's newest message", func(ctx context.Context) (err error) {
 		newest, err = l.stream.newest(ctx, key)
 		return err
 	})
@@ -93,7 +107,7 @@ func (l *Shared) Newest(ctx context.Context, key room.Key) (newest uint64, err e
 
 // Span implements room.Log.
 func (l *Shared) Span(ctx context.Context) (first, last uint64, err error) {
-	err = patiently(ctx, "look for the log's span", func() (err error) {
+	err = l.patiently(ctx, "look for the log's span", func(ctx context.Context) (err error) {
 		first, last, err = l.stream.span(ctx)
 		return err
 	})
@@ -111,27 +125,28 @@ func (l *Shared) Close() error {
 	return nil
 }
 
-// patiently tries until it succeeds or patience is at its end.
-func patiently(ctx context.Context, doing string, try func() error) error {
-	return persistently(ctx, doing, new(bool), func(int) error { return try() })
+// patiently tries until it succeeds, the error is final, or patience is at its end.
+func (l *Shared) patiently(ctx context.Context, doing string, try func(context.Context) error) error {
+	return errorOf(ctx, doing, persistently(ctx, l.patience, func(ctx context.Context, _ int) error { return try(ctx) }))
 }
 
-// persistently tries until it succeeds, the error is final, the context ends, or,
-// where nothing is in doubt, patience is at its end.
-func persistently(ctx context.Context, doing string, inDoubt *bool, try func(attempt int) error) error {
-	begun := time.Now()
+// persistently tries until it succeeds, the error is final, or the context or
+// patience is at its end, and returns the last error then. What try is given ends
+// with patience.
+func persistently(ctx context.Context, patience time.Duration, try func(ctx context.Context, attempt int) error) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var last error
 	for attempt := 1; ; attempt++ {
-		err := try(attempt)
-		switch {
-		case err == nil, errors.Is(err, room.ErrConflict):
+		err := try(ctx, attempt)
+		if err == nil || isFinal(err) {
 			return err
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case isFinal(err), !*inDoubt && time.Since(begun) > patience:
-			return errorOf(ctx, doing, err)
 		}
-		if err := pause(ctx, attempt); err != nil {
-			return err
+		if last == nil || ctx.Err() == nil {
+			last = err // one that says more than that the time is over
+		}
+		if pause(ctx, attempt) != nil {
+			return last
 		}
 	}
 }

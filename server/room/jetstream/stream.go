@@ -16,17 +16,31 @@ import (
 // answerWithin is how long a server has for one answer.
 const answerWithin = 5 * time.Second
 
-// stream is the one that holds the rooms, as reached by two connections: a server
-// serves the reads of a connection one after the other, and appends are not to
-// wait for them.
+const (
+	// atOnce is how many pages are read at once; further readers wait.
+	atOnce = 8
+	// turnWithin is how long a reader waits for its turn.
+	turnWithin = 30 * time.Second
+)
+
+// stream is the one that holds the rooms, as reached by three connections: a server
+// serves the reads of a connection one after the other, and neither appends nor
+// questions with short answers, nor what is followed, are to wait for pages.
 type stream struct {
 	names  names
 	writes *nats.Conn
+	asks   *nats.Conn
 	reads  *nats.Conn
-	handle js.Stream // over reads
+	handle js.Stream // over asks
+	lists  js.Stream // over reads
 	answer time.Duration
+	turns  *turns // of those who read pages
 
-	writesUp, readsUp connection
+	writesUp, asksUp, readsUp connection
+}
+
+func newStream(n names, answer time.Duration) *stream {
+	return &stream{names: n, answer: answer, turns: newTurns(atOnce)}
 }
 
 // within bounds the wait for one answer.
@@ -62,16 +76,19 @@ func unavailable(doing string, err error) error {
 	return fmt.Errorf("%w: %s: %w", room.ErrUnavailable, doing, err)
 }
 
-// errorOf keeps a context's error as it is, so that the caller sees its own doing,
-// and makes of any other an ErrUnavailable.
+// errorOf keeps the errors of room.Log, and a context's, so that the caller sees its
+// own doing, and makes of any other an ErrUnavailable.
 func errorOf(ctx context.Context, doing string, err error) error {
+	var behind *room.BehindError
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, room.ErrUnavailable), errors.Is(err, room.ErrConflict), errors.As(err, &behind):
+		return err
+	case errors.Is(err, nats.ErrMaxPayload):
+		return fmt.Errorf("%w: %s: %w", room.ErrRefused, doing, err)
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case errors.Is(err, room.ErrUnavailable), errors.Is(err, room.ErrConflict):
-		return err
 	default:
 		return unavailable(doing, err)
 	}
@@ -96,13 +113,13 @@ const (
 // get asks the stream's leader for one message and returns it, or nil where there
 // is none. The leader has every message that it has acknowledged.
 func (s *stream) get(ctx context.Context, query getQuery) (*gotMessage, error) {
-	ctx, cancel := s.within(ctx, &s.readsUp)
+	ctx, cancel := s.within(ctx, &s.asksUp)
 	defer cancel()
 	request, err := json.Marshal(query)
 	if err != nil {
 		return nil, err
 	}
-	response, err := s.reads.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+s.names.stream, request)
+	response, err := s.asks.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+s.names.stream, request)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +165,7 @@ func (s *stream) newest(ctx context.Context, key room.Key) (uint64, error) {
 
 // span returns the first sequence that is kept and the last that was given.
 func (s *stream) span(ctx context.Context) (first, last uint64, err error) {
-	ctx, cancel := s.within(ctx, &s.readsUp)
+	ctx, cancel := s.within(ctx, &s.asksUp)
 	defer cancel()
 	info, err := s.handle.Info(ctx)
 	if err != nil {
@@ -159,7 +176,7 @@ func (s *stream) span(ctx context.Context) (first, last uint64, err error) {
 
 // close ends the connections and waits until they have.
 func (s *stream) close() {
-	for _, nc := range []*nats.Conn{s.writes, s.reads} {
+	for _, nc := range []*nats.Conn{s.writes, s.asks, s.reads} {
 		if nc != nil {
 			nc.Close()
 		}

@@ -25,7 +25,7 @@ type Limits struct {
 
 // Memory is a room.Log in memory. It does what the durable logs do, save that it
 // ends with the process, and it fails where a test asks for it: see Fail, Conflict,
-// HoldAppends, HoldAnswers, DiscardBefore and DiscardRoom.
+// Doubt, HoldAppends, HoldAnswers, DiscardBefore, DiscardRoom and Lose.
 type Memory struct {
 	limits Limits
 	faults faults
@@ -65,9 +65,13 @@ func (m *Memory) Append(ctx context.Context, drafts []room.Draft) (uint64, error
 	if err := m.faults.beforeAppend(ctx); err != nil {
 		return 0, err
 	}
-	first, err := m.store(drafts)
-	if err != nil {
+	stored, inDoubt := m.faults.doubted(len(drafts))
+	first, err := m.store(drafts[:stored])
+	switch {
+	case err != nil:
 		return 0, err
+	case inDoubt:
+		return 0, room.ErrInDoubt
 	}
 	if err := m.faults.beforeAnswer(ctx); err != nil {
 		return 0, err
@@ -134,10 +138,16 @@ func (m *Memory) number(drafts []room.Draft) ([]*kept, error) {
 func (m *Memory) previous(draft *room.Draft) (uint64, error) {
 	if entries := m.rooms[draft.Room]; len(entries) > 0 {
 		newest := entries[len(entries)-1].Sequence
+		if newest < draft.Expected {
+			return 0, &room.BehindError{Room: draft.Room, Known: draft.Expected, Newest: newest}
+		}
 		if newest != draft.Expected {
 			return 0, fmt.Errorf("%w: sequence %d is there, %d was expected", room.ErrConflict, newest, draft.Expected)
 		}
 		return newest, nil
+	}
+	if draft.Expected >= m.first() {
+		return 0, &room.BehindError{Room: draft.Room, Known: draft.Expected}
 	}
 	if draft.Expected > 0 {
 		return draft.Expected, nil // discarded since

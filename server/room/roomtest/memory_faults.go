@@ -14,9 +14,13 @@ type faults struct {
 	fail      error
 	failReads error
 	conflicts int
+	doubt     *doubt
 	appends   gate
 	answers   gate
 }
+
+// doubt is about the append after skip more: how many drafts it stores.
+type doubt struct{ skip, stored int }
 
 // A gate holds up those who come until it is opened; nil is open.
 type gate chan struct{}
@@ -43,6 +47,31 @@ func (m *Memory) Conflict(appends int) {
 	m.faults.mu.Lock()
 	defer m.faults.mu.Unlock()
 	m.faults.conflicts = appends
+}
+
+// Doubt makes one append, after skip others, fail with room.ErrInDoubt although it
+// has stored its first drafts, as many as stored says.
+func (m *Memory) Doubt(skip, stored int) {
+	m.faults.mu.Lock()
+	defer m.faults.mu.Unlock()
+	m.faults.doubt = &doubt{skip, stored}
+}
+
+// doubted returns how many of an append's drafts are to be stored, and whether its
+// outcome is to be in doubt then.
+func (f *faults) doubted(drafts int) (stored int, inDoubt bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch d := f.doubt; {
+	case d == nil:
+		return drafts, false
+	case d.skip > 0:
+		d.skip--
+		return drafts, false
+	default:
+		f.doubt = nil
+		return min(d.stored, drafts), true
+	}
 }
 
 // HoldAppends keeps appends from storing anything until release is called or

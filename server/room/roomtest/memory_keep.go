@@ -28,6 +28,24 @@ func (m *Memory) DiscardRoom(key room.Key, keep int) {
 	m.keepNewest(key, keep)
 }
 
+// Lose removes a room's entries after a sequence, as an operator does, or a log that
+// loses its end; 0 removes them all.
+func (m *Memory) Lose(key room.Key, after uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var left []*kept
+	for _, k := range m.rooms[key] {
+		if k.Sequence <= after {
+			left = append(left, k)
+		} else {
+			k.discarded = true
+		}
+	}
+	if m.rooms[key] = left; len(left) == 0 {
+		delete(m.rooms, key)
+	}
+}
+
 // first returns the first sequence that is kept, or the next one to be given.
 func (m *Memory) first() uint64 {
 	for len(m.order) > 0 && m.order[0].discarded {

@@ -31,6 +31,7 @@ func TestLog(t *testing.T, fresh func(t *testing.T, limits Limits) Open) {
 		{"an empty log has nothing", Limits{}, (*suite).empty},
 		{"what a room does not expect conflicts", Limits{}, (*suite).conflicts},
 		{"a conflict keeps the neighbours out", Limits{}, (*suite).conflictIsWhole},
+		{"less than is known", Limits{}, (*suite).behind},
 		{"an append that comes too late stores nothing", Limits{}, (*suite).ended},
 		{"a lone entry is kept as it is", Limits{}, (*suite).lone},
 		{"entries of an append follow each other", Limits{}, (*suite).together},

@@ -2,8 +2,10 @@ package roomtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"securechat/server/room"
 )
@@ -47,6 +49,34 @@ func (s *suite) conflictIsWhole() {
 	s.append(draft("free", 0, "a"), draft("taken", taken, "b"), draft("free", 0, "c"))
 	s.want("free", 0, "0<3 a", "3<5 c")
 	s.want("taken", 0, "0<2 one", "2<4 b")
+}
+
+// What is known of a room and not there, as after an operator has deleted it, is no
+// conflict: there is nothing to be read.
+func (s *suite) behind() {
+	s.says("ops", 0, "one")
+	other := s.says("other", 0, "one")
+	for name, test := range map[string]struct {
+		drafts []room.Draft
+		want   room.BehindError
+	}{
+		"alone":              {[]room.Draft{draft("ops", other, "x")}, room.BehindError{Room: "ops", Known: other, Newest: 2}},
+		"beside another":     {[]room.Draft{draft("other", other, "x"), draft("ops", other, "x")}, room.BehindError{Room: "ops", Known: other, Newest: 2}},
+		"nothing of it left": {[]room.Draft{draft("none", other, "x")}, room.BehindError{Room: "none", Known: other}},
+	} {
+		begun := time.Now()
+		_, err := s.Append(s.ctx, test.drafts)
+		var behind *room.BehindError
+		if !errors.As(err, &behind) || *behind != test.want {
+			s.Errorf("%s: the append gave %v, want %v", name, err, &test.want)
+		}
+		if took := time.Since(begun); took > 5*time.Second {
+			s.Errorf("%s: it took %v, during which no other room is written to", name, took)
+		}
+	}
+	s.wantSpan(2, other)
+	s.append(draft("other", other, "two"), draft("ops", 2, "two"))
+	s.want("ops", 0, "0<2 one", "2<5 two")
 }
 
 func (s *suite) ended() {

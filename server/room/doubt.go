@@ -1,0 +1,70 @@
+package room
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// resolve looks, until the hub closes, what the log has of rooms of which an append
+// is in doubt, and tells their members. Their next append would find it out too, by
+// a conflict, but may be long in coming.
+func (h *Hub) resolve() {
+	for attempt := 0; h.open.Err() == nil; attempt++ {
+		rooms := h.doubted.take(h.open)
+		left := 0
+		for r := range rooms {
+			if err := r.catchUp(h.open); err != nil {
+				h.doubted.add(r)
+				left++
+			}
+		}
+		if left == 0 {
+			attempt = 0
+			continue
+		}
+		_ = pause(h.open, backoff(attempt)) // ended: so does the loop
+	}
+}
+
+// errIndexing says that a room's ids are being read.
+var errIndexing = errors.New("room: the room's ids are being read: it begins anew with the next post")
+
+// restart has the room begin anew with what the log has of it, where that is less
+// than was known. All its members end, without the acknowledgements that they are
+// owed, since the log may have lost those messages. Who comes back to a position
+// before what was known is told that messages are gone, for as long as the room stays
+// loaded: afterwards nothing tells any more. For the writer, during an append.
+func (r *room) restart(ctx context.Context, behind *BehindError) error {
+	reason := fmt.Errorf("%w: %w", ErrUnavailable, behind)
+	r.mu.Lock()
+	r.expel(reason)
+	r.mu.Unlock()
+	first, last, newest, err := r.standing(ctx)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expel(reason) // who has come meanwhile
+	if r.indexing != nil {
+		return errIndexing
+	}
+	r.lost = max(r.lost, min(r.tail, last))
+	if newest == 0 {
+		r.lost = max(r.lost, first-1)
+	}
+	r.ring.clear()
+	r.tail, r.floor, r.heard, r.ring.evicted = newest, last, newest, newest
+	r.identified, r.index = false, index{}
+	return nil
+}
+
+// expel ends all members at once. With mu.
+func (r *room) expel(reason error) {
+	for _, m := range r.members {
+		m.finish(reason)
+		m.owed, m.reading = nil, false
+	}
+	r.broadcast()
+}

@@ -1,0 +1,92 @@
+package jetstream_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"securechat/server/room"
+	"securechat/server/room/jetstream"
+	"securechat/server/room/roomtest"
+)
+
+// Many who read a large room do not hold up who asks about another, nor who reads
+// it: with the race detector on two busy cores within a second.
+func TestManyReadersHoldUpNobodyElse(t *testing.T) {
+	const readers, within = 60, time.Second
+	opens := map[string]func(t *testing.T) room.Log{
+		"embedded": func(t *testing.T) room.Log {
+			return openEmbedded(t, jetstream.EmbeddedConfig{Dir: t.TempDir() + "/log", SyncInterval: time.Minute})
+		},
+		"shared": func(t *testing.T) room.Log { return connect(t, startNATS(t, 1).config(roomtest.Limits{})) },
+	}
+	for name, open := range opens {
+		t.Run(name, func(t *testing.T) {
+			log := open(t)
+			defer log.Close()
+			text := strings.Repeat("x", 60<<10)
+			var newest uint64
+			for range 4 {
+				drafts := make([]room.Draft, 16)
+				for i := range drafts {
+					drafts[i] = said("large", newest, text)
+				}
+				first, err := log.Append(t.Context(), drafts)
+				if err != nil {
+					t.Fatal(err)
+				}
+				newest = first + 15
+			}
+			if _, err := log.Append(t.Context(), []room.Draft{said("small", 0, "x"), said("small", 0, "y")}); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			var all sync.WaitGroup
+			defer all.Wait()
+			defer cancel()
+			reading := make(chan struct{}, readers)
+			for range readers {
+				all.Go(func() {
+					for after := uint64(0); ctx.Err() == nil; {
+						entries, more, err := log.Read(ctx, "large", after, 1000)
+						if err != nil {
+							if !errors.Is(err, context.Canceled) {
+								t.Error(err)
+							}
+							return
+						}
+						if after = 0; more {
+							after = entries[len(entries)-1].Sequence
+						}
+						select {
+						case reading <- struct{}{}:
+						default:
+						}
+					}
+				})
+			}
+			for range readers {
+				<-reading
+			}
+			for range 3 {
+				for question, ask := range map[string]func() error{
+					"Span":     func() error { _, _, err := log.Span(ctx); return err },
+					"Newest":   func() error { _, err := log.Newest(ctx, "small"); return err },
+					"an entry": func() error { _, _, err := log.Read(ctx, "small", 0, 1); return err },
+					"a page":   func() error { _, _, err := log.Read(ctx, "small", 0, 100); return err },
+				} {
+					begun := time.Now()
+					if err := ask(); err != nil {
+						t.Errorf("%s: %v", question, err)
+					}
+					if took := time.Since(begun); took > within {
+						t.Errorf("%s took %v beside %d readers", question, took, readers)
+					}
+				}
+			}
+		})
+	}
+}
