@@ -149,6 +149,7 @@ func (c *conversation) take(message *chatpb.ChatMessage) error {
 	c.server.metrics.received.Add(1)
 	c.owed.add(debt)
 	if err := c.member.Post(c.ctx, room.Posting{ID: message.Id, Text: message.Message, Trace: debt.context}); err != nil {
+		c.owed.struck() // there will be no acknowledgement
 		if c.ctx.Err() != nil {
 			return c.ctx.Err()
 		}

@@ -1,0 +1,74 @@
+package server_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"securechat/auth"
+	chatpb "securechat/proto/chat"
+	"securechat/server/room/roomtest"
+)
+
+// A message whose id the log cannot be asked for ends its stream with a word, once
+// what was said before it is acknowledged. Nobody else's stream ends.
+func TestALogThatCannotBeAskedForAnID(t *testing.T) {
+	log := roomtest.NewMemory()
+	c := openRooms(t, onLog(log))
+	user := c.member("alice")
+	alice, bob := c.join(user, "lobby"), c.join(c.member("bob"), "lobby")
+	bob.say("seed") // so that there are ids to be read
+	bob.heard()
+	alice.heard()
+	release := log.HoldAppends()
+	defer release()
+	log.FailReads(errors.New("no quorum"))
+	alice.say("before")
+	alice.send(&chatpb.ChatMessage{Message: "lost?", Id: "1"})
+	alice.say("after")
+	waitFor(t, "refusal to open another room", func() bool { // so that the log has been asked
+		return c.opened(c.member("carol"), "chat-room", "another") != nil
+	})
+	release()
+	if m := alice.heard(); m.Kind != chatpb.Kind_ACKNOWLEDGEMENT || m.Message != chatpb.Acknowledged+"before" {
+		t.Errorf("alice gets %v, want what was said before acknowledged", m)
+	}
+	err := alice.end()
+	wantReason(t, err, codes.Unavailable, auth.LogUnavailable)
+	if _, wait := infoOf(err); wait <= 0 {
+		t.Error("the client is not told when to come back")
+	}
+	log.FailReads(nil)
+	again := c.join(user, "lobby")
+	again.send(&chatpb.ChatMessage{Message: "lost?", Id: "1"})
+	again.heard()
+	for _, want := range []string{"before", "lost?"} {
+		if m := bob.heard(); m.Message != want {
+			t.Errorf("bob gets %v, want %q", m, want)
+		}
+	}
+}
+
+// A stream that ends because of it holds up no drain.
+func TestADrainAfterAnIDThatCouldNotBeAskedFor(t *testing.T) {
+	log := roomtest.NewMemory()
+	c := openRooms(t, onLog(log))
+	alice := c.join(c.member("alice"), "lobby")
+	alice.say("seed")
+	alice.heard()
+	log.FailReads(errors.New("no quorum"))
+	alice.send(&chatpb.ChatMessage{Message: "lost?", Id: "1"})
+	wantReason(t, alice.end(), codes.Unavailable, auth.LogUnavailable)
+	drained := make(chan struct{})
+	go func() {
+		defer close(drained)
+		c.stop(time.Hour)
+	}()
+	select {
+	case <-drained:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the server does not drain")
+	}
+}
