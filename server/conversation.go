@@ -35,6 +35,9 @@ type conversation struct {
 	// Of the receiving goroutine.
 	received uint64
 
+	// Of the delivering goroutine.
+	live bool // the replay is over
+
 	// Shared.
 	last atomic.Uint64 // the highest sequence handed to the transport
 	owed owed

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"securechat/auth"
 	chatpb "securechat/proto/chat"
@@ -10,7 +12,7 @@ import (
 
 // How many events a member takes from its room at a time: few while it is idle,
 // since every member has memory for so many, and more while there is more to take,
-// since a replay reads as many from the log at a time.
+// since a replay reads as many from the log at a time, if they are small.
 const (
 	eventsIdle = 8
 	eventsBusy = 128
@@ -29,11 +31,19 @@ func resized(events []room.Event, n int) []room.Event {
 	}
 }
 
+// errStuck ends a stream that takes nothing of its replay: the hub cuts only those
+// that have been live.
+var errStuck = fmt.Errorf("nothing of the replay is taken: %w", room.ErrSlow)
+
 // deliver hands the member's events to the transport until ctx ends or the stream
-// does.
+// does. A replay may take as long as it likes in all, but no message of it longer
+// than a live member may lag.
 func (c *conversation) deliver(ctx context.Context) {
 	events := make([]room.Event, eventsIdle)
+	stuck := time.AfterFunc(c.rooms.lag, func() { auth.Cut(c.ctx, c.refusal(errStuck)) })
+	defer stuck.Stop()
 	for {
+		stuck.Stop()
 		n, err := c.member.Next(ctx, events)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -42,6 +52,9 @@ func (c *conversation) deliver(ctx context.Context) {
 			return
 		}
 		for i := range events[:n] {
+			if !c.live {
+				stuck.Reset(c.rooms.lag)
+			}
 			if err := c.send(&events[i]); err != nil {
 				return // the stream has ended: its context says so to the others
 			}
@@ -67,6 +80,7 @@ func (c *conversation) send(event *room.Event) error {
 			return err
 		}
 		c.reached(event.Sequence)
+		c.live = true
 		return nil
 	default: // who comes, goes and types
 		return c.stream.SendMsg(&chatpb.ChatMessage{

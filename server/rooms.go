@@ -27,7 +27,8 @@ type Rooms struct {
 	// Default 1,024 and 1 MiB.
 	Queue, QueueBytes int
 	// Lag is how long a member may be further behind than that before it is cut
-	// with SLOW_CONSUMER. Default 5 s.
+	// with SLOW_CONSUMER, and how long one that takes nothing of its replay has
+	// before it is cut, too. Default 5 s.
 	Lag time.Duration
 	// MessagesPerSecond is how many messages one user may send to rooms, on all
 	// streams together; what comes faster is read later. 0 sets no bound.
@@ -40,6 +41,7 @@ type rooms struct {
 	log   room.Log
 	now   func() time.Time
 	pacer *pacer
+	lag   time.Duration // how long a message of a replay may wait to be taken
 	// failed is when the log last could not store, in Unix nanoseconds; 0: it can.
 	failed atomic.Int64
 	// reading has a place for each call that reads many entries at a time, which
@@ -66,6 +68,7 @@ func (s *Server) newRooms() (*rooms, error) {
 	if config.Log == nil {
 		return nil, nil
 	}
+	orDefault(&config.Lag, 5*time.Second)
 	meter := s.meter()
 	metrics, err := newRoomMetrics(meter)
 	if err != nil {
@@ -73,7 +76,7 @@ func (s *Server) newRooms() (*rooms, error) {
 	}
 	r := &rooms{
 		log: config.Log, now: s.config.Now, reading: make(chan struct{}, readers),
-		pacer: newPacer(config.MessagesPerSecond, s.config.Now),
+		pacer: newPacer(config.MessagesPerSecond, s.config.Now), lag: config.Lag,
 	}
 	hub := room.Config{
 		Log: config.Log, Cluster: config.Cluster, Queue: config.Queue, QueueBytes: config.QueueBytes, Lag: config.Lag,

@@ -10,8 +10,6 @@ import (
 const (
 	maxHistory      = 1000
 	maxHistoryBytes = 1 << 20
-	// entryOverhead is about what an entry takes beside its texts, in bytes.
-	entryOverhead = 128
 )
 
 // HistoryAfter returns at most limit of the room's entries after a sequence,
@@ -103,8 +101,7 @@ func (h *Hub) HistoryBefore(ctx context.Context, key Key, before uint64, limit i
 func fitting(entries []Entry, limit int) int {
 	size := 0
 	for n := range min(limit, len(entries)) {
-		e := &entries[len(entries)-1-n]
-		size += entryOverhead + len(e.User) + len(e.ID) + len(e.Text)
+		size += entries[len(entries)-1-n].size()
 		if n > 0 && size > maxHistoryBytes {
 			return n
 		}
