@@ -44,14 +44,20 @@ type rooms struct {
 	lag   time.Duration // how long a message of a replay may wait to be taken
 	// failed is when the log last could not store, in Unix nanoseconds; 0: it can.
 	failed atomic.Int64
-	// reading has a place for each call that reads many entries at a time, which
-	// bounds the memory that they take together.
-	reading chan struct{}
+	// reading bounds the calls that read many entries, and so the memory that they
+	// take together, asking those that may ask other servers, and joining the
+	// streams that are on their way into a room, which may have to be loaded.
+	reading, asking, joining *turnstile
 }
 
 const (
-	// readers is how many calls may read pages of history, or list rooms, at once.
-	readers = 32
+	// readers is how many calls may read pages of history, or list rooms, at once,
+	// askers how many may ask for a room's members, and joiners how many streams may
+	// be joining rooms; callersPlaces is how many of each one caller may have.
+	readers       = 32
+	askers        = 64
+	joiners       = 256
+	callersPlaces = 8
 	// logRetry is when to come back to a log that is not available.
 	logRetry = time.Second
 	// doubtful is how long a failure to store counts that nothing has followed.
@@ -75,7 +81,8 @@ func (s *Server) newRooms() (*rooms, error) {
 		return nil, err
 	}
 	r := &rooms{
-		log: config.Log, now: s.config.Now, reading: make(chan struct{}, readers),
+		log: config.Log, now: s.config.Now,
+		reading: newTurnstile(callersPlaces, readers), asking: newTurnstile(callersPlaces, askers), joining: newTurnstile(callersPlaces, joiners),
 		pacer: newPacer(config.MessagesPerSecond, s.config.Now), lag: config.Lag,
 	}
 	hub := room.Config{
@@ -131,16 +138,6 @@ func (r *rooms) available(ctx context.Context) error {
 	defer cancel()
 	_, _, err := r.log.Span(ctx)
 	return err
-}
-
-// read waits for a place among the calls that read many entries.
-func (r *rooms) read(ctx context.Context) (done func(), err error) {
-	select {
-	case r.reading <- struct{}{}:
-		return func() { <-r.reading }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 // roomRefusal is what a caller is told of an error of the hub's.
