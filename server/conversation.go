@@ -54,6 +54,9 @@ func (s *Server) converse(stream grpc.ServerStream, member *room.Member) error {
 		owed: owed{empty: make(chan struct{})},
 	}
 	defer c.owed.forget()
+	if id.HasScope(scopeWrite) {
+		member.Prepare()
+	}
 	return c.run()
 }
 
