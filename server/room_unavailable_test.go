@@ -2,6 +2,7 @@ package server_test
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"securechat/auth"
 	chatpb "securechat/proto/chat"
+	"securechat/server"
 	"securechat/server/room/roomtest"
 )
 
@@ -70,5 +72,31 @@ func TestADrainAfterAnIDThatCouldNotBeAskedFor(t *testing.T) {
 	case <-drained:
 	case <-time.After(20 * time.Second):
 		t.Fatal("the server does not drain")
+	}
+}
+
+// A clock that is set back does not keep a server from being ready again.
+func TestAClockThatIsSetBack(t *testing.T) {
+	var back atomic.Bool
+	log := roomtest.NewMemory()
+	c := openRooms(t, onLog(log), func(config *server.Config) {
+		config.Now = func() time.Time {
+			now := time.Now().Round(0) // as the wall clock has it
+			if back.Load() {
+				return now.Add(-time.Minute)
+			}
+			return now
+		}
+	})
+	alice := c.join(c.member("alice"), "lobby")
+	log.Fail(errors.New("no space left on device"))
+	alice.say("lost?")
+	wantReason(t, alice.end(), codes.Unavailable, auth.LogUnavailable)
+	if err := c.server.Available(t.Context()); err == nil {
+		t.Error("the server says that it is available")
+	}
+	back.Store(true)
+	if err := c.server.Available(t.Context()); err != nil {
+		t.Errorf("the server is not available: %v", err)
 	}
 }

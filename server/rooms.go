@@ -42,8 +42,9 @@ type rooms struct {
 	now   func() time.Time
 	pacer *pacer
 	lag   time.Duration // how long a message of a replay may wait to be taken
-	// failed is when the log last could not store, in Unix nanoseconds; 0: it can.
-	failed atomic.Int64
+	// failed is when the log last could not store, with the monotonic clock's
+	// reading; nil: it can.
+	failed atomic.Pointer[time.Time]
 	// reading bounds the calls that read many entries, and so the memory that they
 	// take together, asking those that may ask other servers, and joining the
 	// streams that are on their way into a room, which may have to be loaded.
@@ -120,9 +121,10 @@ func (r *rooms) close(log *slog.Logger) {
 func (r *rooms) appended(err error) {
 	switch {
 	case err == nil:
-		r.failed.Store(0)
+		r.failed.Store(nil)
 	case errors.Is(err, room.ErrUnavailable):
-		r.failed.Store(r.now().UnixNano())
+		now := r.now()
+		r.failed.Store(&now)
 	}
 }
 
@@ -131,7 +133,7 @@ func (r *rooms) appended(err error) {
 // after a while, because a server that is not ready is sent nothing by which to
 // find out that it is again.
 func (r *rooms) available(ctx context.Context) error {
-	if failed := r.failed.Load(); failed != 0 && r.now().Sub(time.Unix(0, failed)) < doubtful {
+	if failed := r.failed.Load(); failed != nil && r.now().Sub(*failed).Abs() < doubtful { // a clock may be set back
 		return fmt.Errorf("storing has failed: %w", room.ErrUnavailable)
 	}
 	ctx, cancel := context.WithTimeout(ctx, probing)

@@ -1,0 +1,6 @@
+//go:build race
+
+package server_test
+
+// raceDetector slows what is promised within a time.
+const raceDetector = true
