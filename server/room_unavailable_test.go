@@ -1,7 +1,9 @@
 package server_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -11,28 +13,45 @@ import (
 	"securechat/auth"
 	chatpb "securechat/proto/chat"
 	"securechat/server"
+	"securechat/server/room"
 	"securechat/server/room/roomtest"
 )
+
+// unreadLog has rooms joined, and no entries read until it is told to.
+type unreadLog struct {
+	*roomtest.Memory
+	readable atomic.Bool
+	refused  atomic.Int64
+}
+
+// newUnreadLog has a message in the lobby, so that there are ids to be read.
+func newUnreadLog(t *testing.T) *unreadLog {
+	log, _ := filled(t, 1, 10)
+	return &unreadLog{Memory: log}
+}
+
+func (l *unreadLog) Read(ctx context.Context, key room.Key, after uint64, limit int) ([]room.Entry, bool, error) {
+	if !l.readable.Load() {
+		l.refused.Add(1)
+		return nil, false, fmt.Errorf("%w: no quorum", room.ErrUnavailable)
+	}
+	return l.Memory.Read(ctx, key, after, limit)
+}
 
 // A message whose id the log cannot be asked for ends its stream with a word, once
 // what was said before it is acknowledged. Nobody else's stream ends.
 func TestALogThatCannotBeAskedForAnID(t *testing.T) {
-	log := roomtest.NewMemory()
+	log := newUnreadLog(t)
 	c := openRooms(t, onLog(log))
 	user := c.member("alice")
 	alice, bob := c.join(user, "lobby"), c.join(c.member("bob"), "lobby")
-	bob.say("seed") // so that there are ids to be read
-	bob.heard()
-	alice.heard()
 	release := log.HoldAppends()
 	defer release()
-	log.FailReads(errors.New("no quorum"))
+	refused := log.refused.Load()
 	alice.say("before")
 	alice.send(&chatpb.ChatMessage{Message: "lost?", Id: "1"})
 	alice.say("after")
-	waitFor(t, "refusal to open another room", func() bool { // so that the log has been asked
-		return c.opened(c.member("carol"), "chat-room", "another") != nil
-	})
+	waitFor(t, "reading of ids", func() bool { return log.refused.Load() > refused })
 	release()
 	if m := alice.heard(); m.Kind != chatpb.Kind_ACKNOWLEDGEMENT || m.Message != chatpb.Acknowledged+"before" {
 		t.Errorf("alice gets %v, want what was said before acknowledged", m)
@@ -42,7 +61,7 @@ func TestALogThatCannotBeAskedForAnID(t *testing.T) {
 	if _, wait := infoOf(err); wait <= 0 {
 		t.Error("the client is not told when to come back")
 	}
-	log.FailReads(nil)
+	log.readable.Store(true)
 	again := c.join(user, "lobby")
 	again.send(&chatpb.ChatMessage{Message: "lost?", Id: "1"})
 	again.heard()
@@ -55,12 +74,8 @@ func TestALogThatCannotBeAskedForAnID(t *testing.T) {
 
 // A stream that ends because of it holds up no drain.
 func TestADrainAfterAnIDThatCouldNotBeAskedFor(t *testing.T) {
-	log := roomtest.NewMemory()
-	c := openRooms(t, onLog(log))
+	c := openRooms(t, onLog(newUnreadLog(t)))
 	alice := c.join(c.member("alice"), "lobby")
-	alice.say("seed")
-	alice.heard()
-	log.FailReads(errors.New("no quorum"))
 	alice.send(&chatpb.ChatMessage{Message: "lost?", Id: "1"})
 	wantReason(t, alice.end(), codes.Unavailable, auth.LogUnavailable)
 	drained := make(chan struct{})
