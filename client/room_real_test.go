@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -270,6 +271,33 @@ func TestRoomSpans(t *testing.T) {
 			if value := a.Value.String(); value == "ops" || value == "the text" {
 				t.Errorf("%s of %q is %q", a.Key, s.Name, value)
 			}
+		}
+	}
+}
+
+// A room of the largest messages can be read whole, in both directions.
+func TestHistoryReal(t *testing.T) {
+	const total = 60
+	log := roomtest.NewMemory()
+	text := strings.Repeat("x", 255<<10)
+	newest := uint64(0)
+	for range total {
+		sequence, err := log.Append(t.Context(), []room.Draft{{
+			Entry: room.Entry{Room: "lobby", User: "zoe", Text: text}, Expected: newest,
+		}})
+		must(t, err)
+		newest = sequence
+	}
+	realm := authtest.NewRealm(t)
+	alice := dial(t, realm.User("alice", chatter), startServer(t, realm, withRooms(log)))
+	for name, options := range map[string][]HistoryOption{"backwards": nil, "forwards": {FromStart()}} {
+		count := 0
+		for _, err := range alice.History(patient(t), "lobby", options...) {
+			must(t, err)
+			count++
+		}
+		if count != total {
+			t.Errorf("%s: %d messages, want %d", name, count, total)
 		}
 	}
 }

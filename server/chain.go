@@ -17,7 +17,7 @@ func (s *Server) chain() []auth.Interceptor {
 		s.name(),               // the log and the connect span learn the user
 		s.guard.Authorise(),    // by method, and streams by room; what is not listed is refused
 		s.requested(),          // other calls by the room that their request names
-		s.limits(),             // streams and connections an identity
+		s.limits(),             // streams and other calls an identity
 		s.guard.Supervise(),    // the stream ends when its authority ends
 		s.enter(),              // a stream that names a room joins it, or is refused
 		s.admit(),              // response headers; the connect span ends

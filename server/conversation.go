@@ -37,6 +37,7 @@ type conversation struct {
 
 	// Of the delivering goroutine.
 	frame encoded
+	live  bool // the replay is over
 
 	// Shared.
 	last atomic.Uint64 // the highest sequence handed to the transport
@@ -54,6 +55,9 @@ func (s *Server) converse(stream grpc.ServerStream, member *room.Member) error {
 		owed: owed{empty: make(chan struct{})},
 	}
 	defer c.owed.forget()
+	if id.HasScope(scopeWrite) {
+		member.Prepare()
+	}
 	return c.run()
 }
 
@@ -152,6 +156,7 @@ func (c *conversation) take(message *chatpb.ChatMessage) error {
 	c.server.metrics.received.Add(1)
 	c.owed.add(debt)
 	if err := c.member.Post(c.ctx, room.Posting{ID: message.Id, Text: message.Message, Trace: debt.context}); err != nil {
+		c.owed.struck() // there will be no acknowledgement
 		if c.ctx.Err() != nil {
 			return c.ctx.Err()
 		}

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -12,17 +14,26 @@ import (
 
 // How many events a member takes from its room at a time: few while it is idle,
 // since every member has memory for so many, and more while there is more to take,
-// since a replay reads as many from the log at a time. Memory for more is lent.
+// since a replay reads as many from the log at a time, if they are small. Memory for
+// more is lent.
 const (
 	eventsIdle = 8
 	eventsBusy = 128
 )
 
+// errStuck ends a stream that takes nothing of its replay: the hub cuts only those
+// that have been live.
+var errStuck = fmt.Errorf("nothing of the replay is taken: %w", room.ErrSlow)
+
 // deliver hands the member's events to the transport until ctx ends or the stream
-// does.
+// does. A replay may take as long as it likes in all, but no message of it longer
+// than a live member may lag.
 func (c *conversation) deliver(ctx context.Context) {
 	few := make([]room.Event, eventsIdle)
 	events := few
+	stuck := time.AfterFunc(c.rooms.lag, func() { auth.Cut(c.ctx, c.refusal(errStuck)) })
+	defer stuck.Stop()
+	stuck.Stop()
 	for {
 		n, err := c.member.Next(ctx, events)
 		if err != nil {
@@ -32,8 +43,15 @@ func (c *conversation) deliver(ctx context.Context) {
 			return
 		}
 		for i := range events[:n] {
+			replayed := !c.live
+			if replayed {
+				stuck.Reset(c.rooms.lag)
+			}
 			if err := c.send(&events[i]); err != nil {
 				return // the stream has ended: its context says so to the others
+			}
+			if replayed {
+				stuck.Stop()
 			}
 		}
 		clear(events[:n]) // an idle member keeps no texts
@@ -75,6 +93,7 @@ func (c *conversation) send(event *room.Event) error {
 			return err
 		}
 		c.reached(event.Sequence)
+		c.live = true
 		return nil
 	default: // who comes, goes and types
 		return c.stream.SendMsg(&chatpb.ChatMessage{

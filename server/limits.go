@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -17,6 +18,10 @@ type Limits struct {
 	// StreamsPerIdentity is how many streams one user may have open on all
 	// connections; one more is refused with TOO_MANY_STREAMS. Default 256.
 	StreamsPerIdentity int
+	// CallsPerIdentity is how many calls of one method that are no streams one user
+	// may have under way on all connections; one more is refused with
+	// TOO_MANY_STREAMS. Of those that read from rooms most wait. Default 64.
+	CallsPerIdentity int
 	// ConnectionsPerIdentity is how many connections one certificate identity
 	// may have; streams on one more are refused with TOO_MANY_CONNECTIONS, and
 	// it is closed after 5 s. Default 16.
@@ -63,6 +68,7 @@ func orDefault[T comparable](field *T, value T) {
 func (l Limits) withDefaults() Limits {
 	orDefault(&l.StreamsPerConnection, 100)
 	orDefault(&l.StreamsPerIdentity, 256)
+	orDefault(&l.CallsPerIdentity, 64)
 	orDefault(&l.ConnectionsPerIdentity, 16)
 	orDefault(&l.Connections, 16384)
 	orDefault(&l.HandshakesPerAddress, 256)
@@ -115,9 +121,20 @@ func accountOf(id auth.Identity) string {
 	return id.Issuer + "\x00" + id.User
 }
 
-// limits is the step that bounds how many streams one caller has.
+// limits is the step that bounds how many streams and other calls one caller has.
+// The calls are counted by method, lest one that is asked for too often keep a
+// user's streams from being refreshed.
 func (s *Server) limits() auth.Interceptor {
 	return auth.Interceptor{
+		Unary: func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+			id, _ := auth.FromContext(ctx)
+			name := info.FullMethod + "\x00" + accountOf(id)
+			if !s.calls.take(name) {
+				return nil, auth.Refusef(auth.TooManyStreams, "%q has %d calls of the method under way", id.User, s.calls.limit).After(time.Second)
+			}
+			defer s.calls.release(name)
+			return handler(ctx, req)
+		},
 		Stream: func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 			id, _ := auth.FromContext(stream.Context())
 			name := accountOf(id)

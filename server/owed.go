@@ -57,6 +57,21 @@ func (o *owed) paid() {
 	paid.end() // which may end the stream: not under the lock
 }
 
+// struck strikes out the newest debt, whose message the hub has not taken. It is
+// for the goroutine that adds, so that the newest is its own.
+func (o *owed) struck() {
+	o.mu.Lock()
+	last := len(o.debts) - 1
+	if last < 0 {
+		o.mu.Unlock()
+		return
+	}
+	struck := o.debts[last]
+	o.debts = slices.Delete(o.debts, last, last+1)
+	o.mu.Unlock()
+	struck.end() // which may end the stream: not under the lock
+}
+
 // settle returns a channel that is closed once nothing is owed. It is called once,
 // when nothing is added any more.
 func (o *owed) settle() <-chan struct{} {

@@ -39,13 +39,27 @@ func (s *Server) enter() auth.Interceptor {
 			if s.rooms == nil {
 				return auth.Refusef(auth.Internal, "a room was authorised on a server that keeps none")
 			}
-			member, err := s.rooms.hub.Join(ctx, o.key, id.User, o.from)
+			member, err := s.rooms.join(ctx, o, id.User)
 			if err != nil {
-				return roomRefusal(err)
+				return err
 			}
 			defer member.Leave()
 			ctx = context.WithValue(ctx, memberKey{}, member)
 			return handler(srv, &middleware.WrappedServerStream{ServerStream: stream, WrappedContext: ctx})
 		},
 	}
+}
+
+// join waits while the caller has as many streams on their way into rooms as it may.
+func (r *rooms) join(ctx context.Context, o opening, user string) (*room.Member, error) {
+	done, err := r.joining.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	member, err := r.hub.Join(ctx, o.key, user, o.from)
+	if err != nil {
+		return nil, roomRefusal(err)
+	}
+	return member, nil
 }

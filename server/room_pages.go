@@ -36,7 +36,7 @@ func (c chat) History(ctx context.Context, request *chatpb.HistoryRequest) (*cha
 		return nil, auth.Refusef(auth.CursorInvalid, "both after and before are given")
 	}
 	rooms := c.server.rooms
-	done, err := rooms.read(ctx)
+	done, err := rooms.reading.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,13 @@ func (c chat) Members(ctx context.Context, _ *chatpb.MembersRequest) (*chatpb.Me
 	if err != nil {
 		return nil, err
 	}
-	present, err := c.server.rooms.hub.Members(ctx, p.key)
+	rooms := c.server.rooms
+	done, err := rooms.asking.enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	present, err := rooms.hub.Members(ctx, p.key)
 	if err != nil {
 		return nil, roomRefusal(err)
 	}
@@ -98,7 +104,7 @@ func (c chat) Rooms(ctx context.Context, request *chatpb.RoomsRequest) (*chatpb.
 	if !ok {
 		return nil, auth.Refusef(auth.Internal, "rooms are to be listed for nobody")
 	}
-	done, err := rooms.read(ctx)
+	done, err := rooms.reading.enter(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -28,7 +28,8 @@ type Rooms struct {
 	// Default 1,024 and 1 MiB.
 	Queue, QueueBytes int
 	// Lag is how long a member may be further behind than that before it is cut
-	// with SLOW_CONSUMER. Default 5 s.
+	// with SLOW_CONSUMER, and how long one that takes nothing of its replay has
+	// before it is cut, too. Default 5 s.
 	Lag time.Duration
 	// MessagesPerSecond is how many messages one user may send to rooms, on all
 	// streams together; what comes faster is read later. 0 sets no bound.
@@ -41,18 +42,26 @@ type rooms struct {
 	log   room.Log
 	now   func() time.Time
 	pacer *pacer
-	// failed is when the log last could not store, in Unix nanoseconds; 0: it can.
-	failed atomic.Int64
-	// reading has a place for each call that reads many entries at a time, which
-	// bounds the memory that they take together.
-	reading chan struct{}
+	lag   time.Duration // how long a message of a replay may wait to be taken
+	// failed is when the log last could not store, with the monotonic clock's
+	// reading; nil: it can.
+	failed atomic.Pointer[time.Time]
+	// reading bounds the calls that read many entries, and so the memory that they
+	// take together, asking those that may ask other servers, and joining the
+	// streams that are on their way into a room, which may have to be loaded.
+	reading, asking, joining *turnstile
 	// lent has, as *[]room.Event, memory that members who are busy take in turns.
 	lent sync.Pool
 }
 
 const (
-	// readers is how many calls may read pages of history, or list rooms, at once.
-	readers = 32
+	// readers is how many calls may read pages of history, or list rooms, at once,
+	// askers how many may ask for a room's members, and joiners how many streams may
+	// be joining rooms; callersPlaces is how many of each one caller may have.
+	readers       = 32
+	askers        = 64
+	joiners       = 256
+	callersPlaces = 8
 	// logRetry is when to come back to a log that is not available.
 	logRetry = time.Second
 	// doubtful is how long a failure to store counts that nothing has followed.
@@ -69,14 +78,16 @@ func (s *Server) newRooms() (*rooms, error) {
 	if config.Log == nil {
 		return nil, nil
 	}
+	orDefault(&config.Lag, 5*time.Second)
 	meter := s.meter()
 	metrics, err := newRoomMetrics(meter)
 	if err != nil {
 		return nil, err
 	}
 	r := &rooms{
-		log: config.Log, now: s.config.Now, reading: make(chan struct{}, readers),
-		pacer: newPacer(config.MessagesPerSecond, s.config.Now),
+		log: config.Log, now: s.config.Now,
+		reading: newTurnstile(callersPlaces, readers), asking: newTurnstile(callersPlaces, askers), joining: newTurnstile(callersPlaces, joiners),
+		pacer: newPacer(config.MessagesPerSecond, s.config.Now), lag: config.Lag,
 	}
 	hub := room.Config{
 		Log: config.Log, Cluster: config.Cluster, Queue: config.Queue, QueueBytes: config.QueueBytes, Lag: config.Lag,
@@ -113,9 +124,10 @@ func (r *rooms) close(log *slog.Logger) {
 func (r *rooms) appended(err error) {
 	switch {
 	case err == nil:
-		r.failed.Store(0)
+		r.failed.Store(nil)
 	case errors.Is(err, room.ErrUnavailable):
-		r.failed.Store(r.now().UnixNano())
+		now := r.now()
+		r.failed.Store(&now)
 	}
 }
 
@@ -124,23 +136,13 @@ func (r *rooms) appended(err error) {
 // after a while, because a server that is not ready is sent nothing by which to
 // find out that it is again.
 func (r *rooms) available(ctx context.Context) error {
-	if failed := r.failed.Load(); failed != 0 && r.now().Sub(time.Unix(0, failed)) < doubtful {
+	if failed := r.failed.Load(); failed != nil && r.now().Sub(*failed).Abs() < doubtful { // a clock may be set back
 		return fmt.Errorf("storing has failed: %w", room.ErrUnavailable)
 	}
 	ctx, cancel := context.WithTimeout(ctx, probing)
 	defer cancel()
 	_, _, err := r.log.Span(ctx)
 	return err
-}
-
-// read waits for a place among the calls that read many entries.
-func (r *rooms) read(ctx context.Context) (done func(), err error) {
-	select {
-	case r.reading <- struct{}{}:
-		return func() { <-r.reading }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
 }
 
 // roomRefusal is what a caller is told of an error of the hub's.

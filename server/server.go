@@ -77,6 +77,7 @@ type Server struct {
 	tracer  trace.Tracer
 	metrics *metrics
 	streams *tally
+	calls   *tally
 	quiet   *quiet
 	gate    *gate
 	codec   *codec
@@ -104,6 +105,7 @@ func assemble(config Config, service chatpb.ChatServer) (*Server, error) {
 	}
 	config.Limits = config.Limits.withDefaults()
 	s := &Server{config: config, health: health.NewServer(), streams: newTally(config.Limits.StreamsPerIdentity),
+		calls: newTally(config.Limits.CallsPerIdentity),
 		quiet: newQuiet(config.Now), codec: newCodec(config.Limits.MessageBytes), unary: make(map[string]bool)}
 	s.tracer = noop.NewTracerProvider().Tracer("")
 	if config.Tracing != nil {

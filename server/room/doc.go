@@ -24,7 +24,8 @@
 // member that falls further behind than the room keeps is cut; one that is still
 // replaying goes on from the log. So slow members cost the same memory as quick
 // ones, and nobody else's time. A caller that is stuck in handing a replay on is
-// never cut: how long that may take is for the caller to bound.
+// never cut: how long that may take is for the caller to bound. It holds about
+// 128 KiB of messages and their encoding.
 //
 // # Nodes
 //

@@ -5,8 +5,12 @@ import (
 	"slices"
 )
 
-// maxHistory bounds a page of history, in entries.
-const maxHistory = 1000
+// maxHistory and maxHistoryBytes bound a page of history, in entries and in bytes
+// to be sent. One entry is a page whatever its size.
+const (
+	maxHistory      = 1000
+	maxHistoryBytes = 1 << 20
+)
 
 // HistoryAfter returns at most limit of the room's entries after a sequence,
 // oldest first, and whether there are more. 0 is the beginning of what is kept;
@@ -53,12 +57,13 @@ func (h *Hub) noneAfter(ctx context.Context, key Key, after uint64) error {
 
 // HistoryBefore returns at most limit of the room's entries before a sequence, the
 // newest of them, oldest first, and whether there are older ones; 0 is the end.
-// Errors: as HistoryAfter, without *GoneError.
+// Fewer come where these are more than about a MiB, but at least one if there are
+// any. Errors: as HistoryAfter, without *GoneError.
 //
 // The log reads forwards only, so windows of sequences before that one are read,
-// each twice as wide as the last, or half as wide where one had more than a page,
-// until they have enough. A room's entries may lie far apart, but there are few
-// such windows however long the log is.
+// each twice as wide as the last, or narrower where one had more than a read
+// returns, until they have enough. A room's entries may lie far apart, but there
+// are few such windows however long the log is.
 func (h *Hub) HistoryBefore(ctx context.Context, key Key, before uint64, limit int) (entries []Entry, more bool, err error) {
 	if h.open.Err() != nil {
 		return nil, false, ErrClosed
@@ -72,30 +77,52 @@ func (h *Hub) HistoryBefore(ctx context.Context, key Key, before uint64, limit i
 		before = last + 1
 	}
 	width := 2 * uint64(limit)
-	// One more than is wanted tells whether there are older ones.
-	for before > first && len(entries) <= limit {
+	// One more than fits tells whether there are older ones.
+	for before > first && fitting(entries, limit) == len(entries) {
 		width = min(width, before-first)
 		window, all, err := h.window(ctx, key, before-width, before)
 		if err != nil {
 			return nil, false, err
 		}
 		if !all {
-			width = (width + 1) / 2
+			width = narrower(width, before, window)
 			continue
 		}
 		entries = append(window, entries...)
 		before, width = before-width, 2*width
 	}
-	if len(entries) > limit {
-		return slices.Clone(entries[len(entries)-limit:]), true, nil
+	if n := fitting(entries, limit); n < len(entries) {
+		return slices.Clone(entries[len(entries)-n:]), true, nil
 	}
 	return entries, false, nil
+}
+
+// fitting returns how many of the newest entries make a page.
+func fitting(entries []Entry, limit int) int {
+	size := 0
+	for n := range min(limit, len(entries)) {
+		size += entries[len(entries)-1-n].size()
+		if n > 0 && size > maxHistoryBytes {
+			return n
+		}
+	}
+	return min(limit, len(entries))
+}
+
+// narrower returns the width to try after a window that ends before end had more
+// than was read of it: about what that read has got through.
+func narrower(width, end uint64, read []Entry) uint64 {
+	half := (width + 1) / 2
+	if len(read) == 0 {
+		return half
+	}
+	return min(half, read[len(read)-1].Sequence+width+1-end)
 }
 
 // window returns the room's entries with begin <= sequence < end, and whether
 // these are all: there may be more than one read returns.
 func (h *Hub) window(ctx context.Context, key Key, begin, end uint64) ([]Entry, bool, error) {
-	page, more, err := h.config.Log.Read(ctx, key, begin-1, maxHistory+1)
+	page, more, err := h.config.Log.Read(ctx, key, begin-1, int(min(maxHistory+1, end-begin)))
 	if err != nil {
 		return nil, false, err
 	}

@@ -124,9 +124,10 @@ type Presence struct {
 // of the log. Its methods may be called concurrently.
 //
 // It has few goroutines of its own: the writer, the only one that appends to the
-// log; the keeper, which does what time demands; one that forgets ids; one that looks
-// what became of appends in doubt; in a cluster one that reads what other nodes have written and one that tells them who is
-// here; and one for each room while that is being loaded.
+// log; the keeper, which does what time demands; one that forgets ids and one that
+// has them read; one that looks what became of appends in doubt; in a cluster one
+// that reads what other nodes have written and one that tells them who is here; and
+// one for each room while that is being loaded or its ids are being read.
 // Members cost none: their callers' wait.
 type Hub struct {
 	config Config
@@ -140,12 +141,12 @@ type Hub struct {
 
 	counts counts
 	// What the hub's goroutines have to do: rooms that the log may have more of,
-	// of whose users the other nodes are to be told, and with ids to forget.
-	// And those of which an append is in doubt.
-	behind, changed, pruned dirty
-	doubted                 dirty
-	node                    string        // what the other nodes know this one by
-	number                  atomic.Uint64 // of the last list of users told
+	// of whose users the other nodes are to be told, with ids to forget, whose ids
+	// are to be read, and those of which an append is in doubt.
+	behind, changed, pruned, awaited, doubted dirty
+
+	node   string        // what the other nodes know this one by
+	number atomic.Uint64 // of the last list of users told
 
 	mu     sync.Mutex // before a room's
 	closed bool
@@ -189,7 +190,7 @@ func New(config Config) *Hub {
 	}
 	h.open, h.shut = context.WithCancel(context.Background())
 	h.life, h.end = context.WithCancel(context.Background())
-	h.pruned.signal, h.doubted.signal = make(chan struct{}, 1), make(chan struct{}, 1)
+	h.pruned.signal, h.awaited.signal, h.doubted.signal = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	if config.Cluster != nil {
 		h.behind.signal, h.changed.signal = make(chan struct{}, 1), make(chan struct{}, 1)
 		h.tasks.Go(h.catchUp)
@@ -198,6 +199,7 @@ func New(config Config) *Hub {
 	h.tasks.Go(newWriter(h).run)
 	h.tasks.Go(h.keep)
 	h.tasks.Go(h.prune)
+	h.tasks.Go(h.identifyAll)
 	h.tasks.Go(h.resolve)
 	return h
 }

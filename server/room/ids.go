@@ -9,9 +9,45 @@ type indexing struct {
 	err   error // set before done is closed
 }
 
-// identify waits until the room's index has the ids of all that the log keeps. It
-// is read when somebody first posts with an id: who only listens does not wait
-// for it.
+// Prepare has the ids of the room's messages read in the background, so that the
+// member's first post with an id need not wait for it. It does not wait itself. It
+// is for members that may post: others need no ids.
+func (m *Member) Prepare() {
+	r := m.room
+	r.mu.Lock()
+	due := !r.identified && r.indexing == nil && m.ended == nil
+	r.mu.Unlock()
+	if due {
+		r.hub.awaited.add(r)
+	}
+}
+
+// identifyAll reads the ids of rooms that are soon to be needed, one room after the
+// other lest all be read at once after a start, until the hub closes. Who needs
+// those of a room now does not wait for its turn: identify begins at once.
+func (h *Hub) identifyAll() {
+	for h.open.Err() == nil {
+		for r := range h.awaited.take(h.open) {
+			if !h.inUse(r) {
+				continue
+			}
+			if err := r.identify(h.open); err != nil && h.open.Err() == nil {
+				h.config.Logger.Warn("the ids of a room's messages could not be read", "error", err)
+			}
+		}
+	}
+}
+
+// inUse says whether anybody holds the room.
+func (h *Hub) inUse(r *room) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return r.holders > 0
+}
+
+// identify waits until the room's index has the ids of all that the log keeps. They
+// are read when they are first needed, or Prepare asks for them: where all only
+// listen nobody needs them.
 func (r *room) identify(ctx context.Context) error {
 	r.mu.Lock()
 	if r.identified {

@@ -1,12 +1,22 @@
 package room
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	// beat is how often the keeper looks at the rooms.
 	beat = 500 * time.Millisecond
-	// unused is how long a room stays loaded when nobody uses it.
-	unused = time.Minute
+	// unused is how long a room stays loaded when nobody uses it, so that who
+	// comes back at once finds it, and indexed how long one does whose ids have
+	// been read, which may have taken long.
+	unused  = 5 * time.Second
+	indexed = 30 * time.Minute
+	// maxUnused and maxUnusedIDs bound the rooms that stay loaded unused, and the
+	// ids that they have together, of about 24 bytes each.
+	maxUnused    = 1024
+	maxUnusedIDs = 1 << 20
 	// compared is how often a room with members is compared with the log, in case
 	// the last that another node has told of was lost.
 	compared = 5 * time.Second
@@ -117,23 +127,54 @@ func (h *Hub) unload(now time.Time) {
 	}
 }
 
+// resting is a room that nobody uses.
+type resting struct {
+	room *room
+	idle time.Time // since when
+	ids  int
+	// lasts is how long it may stay.
+	lasts time.Duration
+}
+
+// takeUnused takes the rooms out that have been unused for too long, and those
+// that have been for the longest where there are too many.
 func (h *Hub) takeUnused(now time.Time) []*room {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	rest := h.resting()
+	slices.SortFunc(rest, func(a, b resting) int { return b.idle.Compare(a.idle) }) // the latest first
 	var taken []*room
-	for key, r := range h.rooms {
-		if r.holders > 0 || now.Sub(r.idle) < unused {
+	rooms, ids := 0, 0
+	for _, r := range rest {
+		if now.Sub(r.idle) < r.lasts && rooms < maxUnused && ids+r.ids <= maxUnusedIDs {
+			rooms, ids = rooms+1, ids+r.ids
+			continue
+		}
+		delete(h.rooms, r.room.key)
+		taken = append(taken, r.room)
+	}
+	return taken
+}
+
+// resting returns the rooms that nobody uses and that nothing is under way in. With
+// mu.
+func (h *Hub) resting() []resting {
+	var rest []resting
+	for _, r := range h.rooms {
+		if r.holders > 0 {
 			continue
 		}
 		r.mu.Lock()
-		still := r.loaded && r.pending == 0 && !r.appending
-		r.mu.Unlock()
-		if still {
-			delete(h.rooms, key)
-			taken = append(taken, r)
+		if r.loaded && r.pending == 0 && !r.appending && r.indexing == nil {
+			one := resting{room: r, idle: r.idle, ids: r.index.len(), lasts: unused}
+			if r.identified && one.ids > 0 {
+				one.lasts = indexed
+			}
+			rest = append(rest, one)
 		}
+		r.mu.Unlock()
 	}
-	return taken
+	return rest
 }
 
 // prune forgets the ids of entries that the log has discarded, until the hub

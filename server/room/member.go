@@ -18,6 +18,9 @@ type Member struct {
 	done, cut chan struct{}
 	left      sync.Once
 
+	// Of Next's goroutine: how many entries to read next of a replay.
+	stride int
+
 	// Guarded by the room's mu.
 	ended  error
 	last   uint64 // the sequence of the last message had
@@ -58,7 +61,7 @@ func (r *room) join(ctx context.Context, user string, from Position) (*Member, e
 			return nil, err
 		}
 	}
-	m := &Member{room: r, user: user, done: make(chan struct{}), cut: make(chan struct{})}
+	m := &Member{room: r, user: user, stride: firstStride, done: make(chan struct{}), cut: make(chan struct{})}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.hub.open.Err() != nil {

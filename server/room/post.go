@@ -36,6 +36,7 @@ type post struct {
 // the room has a message of this user with this id already, it is that one that
 // is acknowledged. For one goroutine, another than that of Next.
 // Errors: those of Next, ErrText, and the log's where it cannot be asked for the id.
+// After the last two the membership goes on, without an event for this post.
 func (m *Member) Post(ctx context.Context, p Posting) error {
 	if !valid(p.ID) || !valid(p.Text) {
 		return ErrText

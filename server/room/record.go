@@ -76,6 +76,12 @@ func (e *Entry) parse(record []byte) error {
 	return nil
 }
 
+// entryOverhead is about what an entry takes beside its texts, in bytes.
+const entryOverhead = 128
+
+// size is about how many bytes are sent of the entry.
+func (e *Entry) size() int { return entryOverhead + len(e.User) + len(e.ID) + len(e.Text) }
+
 // AppendMessage appends the encoded ChatMessage, of kind MESSAGE, that members
 // get for an entry. It fails if a string is not valid UTF-8.
 func AppendMessage(b []byte, e *Entry) ([]byte, error) { return appendMessage(b, e, e.Sequence) }

@@ -7,6 +7,15 @@ import (
 	chatpb "securechat/proto/chat"
 )
 
+const (
+	// replayBytes bounds what a member is given of a replay at a time, in bytes to
+	// be sent: who is stuck in handing it on holds that much, up to twice. One entry
+	// is given whatever its size.
+	replayBytes = 128 << 10
+	// firstStride is how many entries of a replay are read first.
+	firstStride = 8
+)
+
 // reachable returns a *GoneError if the room cannot be replayed from after a
 // sequence without leaving out what has been discarded.
 func (r *room) reachable(ctx context.Context, after uint64) error {
@@ -72,7 +81,7 @@ func (m *Member) replay(ctx context.Context, events []Event) (int, error) {
 	r.mu.Lock()
 	after, tail := m.last, r.tail
 	r.mu.Unlock()
-	entries, _, err := r.hub.config.Log.Read(ctx, r.key, after, len(events))
+	entries, _, err := r.hub.config.Log.Read(ctx, r.key, after, min(len(events), m.stride))
 	if err != nil {
 		return 0, err
 	}
@@ -84,8 +93,24 @@ func (m *Member) replay(ctx context.Context, events []Event) (int, error) {
 	if len(entries) == 0 {
 		return 0, m.nothing(ctx, after, tail)
 	}
-	n := m.keep(events, entries, tail)
+	n := m.keep(events, m.step(entries), tail)
 	return n, encodeAll(events[:n])
+}
+
+// step returns those of the entries that are given at a time, and sets how many are
+// read at the next: as many as these, or twice as many where that is little.
+func (m *Member) step(entries []Entry) []Entry {
+	size := 0
+	for i := range entries {
+		if size += entries[i].size(); i > 0 && size > replayBytes {
+			m.stride = i
+			return entries[:i]
+		}
+	}
+	if m.stride = max(len(entries), 1); 2*size <= replayBytes {
+		m.stride *= 2
+	}
+	return entries
 }
 
 // nothing is for a read that returned nothing though the room has had messages
