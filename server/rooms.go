@@ -151,6 +151,8 @@ func roomRefusal(err error) error {
 	switch {
 	case errors.As(err, &gone):
 		return auth.Refuse(auth.CursorGone, err).With("oldest", strconv.FormatUint(gone.Oldest, 10))
+	case errors.Is(err, room.ErrRefused): // what the server's own limit lets through can be too much for a log elsewhere
+		return auth.Refuse(auth.MessageTooLarge, err)
 	case errors.Is(err, room.ErrUnavailable):
 		return auth.Refuse(auth.LogUnavailable, err).After(logRetry)
 	case errors.Is(err, room.ErrClosed):
