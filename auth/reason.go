@@ -111,7 +111,7 @@ var rules = map[Reason]rule{
 
 	Expelled: {codes.PermissionDenied, "you have been removed from here"},
 
-	TooManyStreams:     {codes.ResourceExhausted, "too many streams are open under this identity: close one first"},
+	TooManyStreams:     {codes.ResourceExhausted, "too many streams or calls are open under this identity: end one first"},
 	TooManyConnections: {codes.ResourceExhausted, "too many connections are open under this identity: use one connection for many streams"},
 	MessageTooLarge:    {codes.ResourceExhausted, "the message is larger than is accepted here: send a smaller one"},
 	MessageCompressed:  {codes.Unimplemented, "compressed messages are not accepted here: send them as they are"},

@@ -65,6 +65,7 @@ func limits() []setting {
 	return []setting{
 		{key: "max-streams-per-connection", fallback: "100", kind: "count", help: "how many calls one connection may have open; more wait at the client", take: count(func(s *Settings) *uint32 { return &s.Limits.StreamsPerConnection })},
 		{key: "max-streams-per-identity", fallback: "256", kind: "count", help: "how many streams one user may have on all connections", take: count(func(s *Settings) *int { return &s.Limits.StreamsPerIdentity })},
+		{key: "max-calls-per-identity", fallback: "64", kind: "count", help: "how many calls of one method, such as History, one user may have under way on all connections", take: count(func(s *Settings) *int { return &s.Limits.CallsPerIdentity })},
 		{key: "max-connections-per-identity", fallback: "16", kind: "count", help: "how many connections one certificate identity may have", take: count(func(s *Settings) *int { return &s.Limits.ConnectionsPerIdentity })},
 		{key: "max-handshakes-per-address", fallback: "256", kind: "count", help: "how many TLS handshakes one IP address may have under way", take: count(func(s *Settings) *int { return &s.Limits.HandshakesPerAddress })},
 		{key: "max-connections", fallback: "16384", kind: "count", help: "how many connections there may be in all; one more is closed", take: count(func(s *Settings) *int { return &s.Limits.Connections })},
