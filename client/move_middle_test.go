@@ -30,9 +30,14 @@ func TestEndsMidway(t *testing.T) {
 					received <- err
 				}()
 				// That it is blocked shows in nothing.
-				timer := time.AfterFunc(50*time.Millisecond, func() { ending.end(t, m, cancel) })
+				ended := make(chan struct{})
+				timer := time.AfterFunc(50*time.Millisecond, func() {
+					defer close(ended)
+					ending.end(t, m, cancel)
+				})
 				defer timer.Stop()
 				ending.want(t, <-received)
+				<-ended
 				if m.goOn != nil {
 					m.goOn()
 				}
