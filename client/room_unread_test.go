@@ -23,7 +23,7 @@ func TestRoomMoveUnread(t *testing.T) {
 	realm := authtest.NewRealm(t)
 	closed := make(chan struct{}, 1)
 	address := startServer(t, realm, withRooms(roomtest.NewMemory()), func(c *server.Config) {
-		c.Rooms.Queue, c.Rooms.Lag = 32, time.Millisecond
+		c.Rooms.Queue, c.Rooms.Lag = 32, 300*time.Millisecond
 		c.Limits.Stall = time.Second
 		c.Log = slog.New(slog.NewJSONHandler(writer(func(line []byte) {
 			if bytes.Contains(line, []byte("connection closed")) {
