@@ -25,6 +25,12 @@ func (c *chaos) dev(t *testing.T) {
 		p.process = run(t, env, c.chat, "--context", name, "--json", "--after", "1", "lobby")
 		people = append(people, p)
 	}
+	for _, p := range people {
+		p.speak(1)
+	}
+	for _, p := range people {
+		p.until(len(people)) // a program goes on by itself once it has been let in
+	}
 	for range kills {
 		for range 5 {
 			for _, p := range people {
