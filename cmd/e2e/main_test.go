@@ -12,7 +12,9 @@ import (
 func TestMain(m *testing.M) {
 	registerChaosFlags()
 	zerolog.SetGlobalLevel(zerolog.Disabled) // toxiproxy's
-	// A proxy's reader that waits for a toxic which has ended is left behind by the
-	// library (ToxicLink.read); nothing of ours runs there.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"))
+	// Readers and toxics of a proxy that wait for a neighbour which has ended are
+	// left behind by the library; nothing of ours runs there.
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/stream.(*ChanWriter).Write"),
+		goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"))
 }
