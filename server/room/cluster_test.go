@@ -69,7 +69,7 @@ func TestWhatANodeMissedWhileItWasApartIsReadAtOnce(t *testing.T) {
 		bob.rest(time.Second)
 		all[1].Disconnect()
 		alice.post("1", "1")
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // the bubble's clock
 		bob.wantNothing(time.Second)
 		if err := bob.Post(t.Context(), room.Posting{Text: "x"}); err != nil {
 			t.Fatal(err)

@@ -24,7 +24,7 @@ func TestRoomsThatWereOnlyLookedAt(t *testing.T) {
 			joinLive(t, hub, room.Key(fmt.Sprint("r", i)), "alice").Leave()
 		}
 		wantRooms(t, hub, 100) // for those who come back at once
-		time.Sleep(6 * time.Second)
+		time.Sleep(6 * time.Second) // the bubble's clock
 		wantRooms(t, hub, 0)
 	})
 }
@@ -36,7 +36,7 @@ func TestManyRoomsThatWereOnlyLookedAt(t *testing.T) {
 		for i := range 3000 {
 			joinLive(t, hub, room.Key(fmt.Sprint("r", i)), "alice").Leave()
 		}
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // the bubble's clock
 		wantRooms(t, hub, 1024)
 	})
 }
@@ -50,9 +50,9 @@ func TestARoomWithIdsStaysLonger(t *testing.T) {
 		alice.post("1", "text")
 		alice.wantAck()
 		alice.Leave()
-		time.Sleep(20 * time.Minute)
+		time.Sleep(20 * time.Minute) // the bubble's clock
 		wantRooms(t, hub, 1)
-		time.Sleep(11 * time.Minute)
+		time.Sleep(11 * time.Minute) // the bubble's clock
 		wantRooms(t, hub, 0)
 	})
 }

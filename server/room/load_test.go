@@ -159,7 +159,7 @@ func TestARoomThatNobodyUsesIsForgotten(t *testing.T) {
 		joinLive(t, hub, "used", "bob")
 		alice.post("1", "1")
 		first := alice.wantAck()
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // the bubble's clock
 		if rooms := hub.Stats().Rooms; rooms != 2 {
 			t.Fatalf("%d rooms are loaded, want 2", rooms)
 		}
@@ -168,12 +168,12 @@ func TestARoomThatNobodyUsesIsForgotten(t *testing.T) {
 		alice.post("2", "2")
 		synctest.Wait()
 		alice.Leave()
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // the bubble's clock
 		if rooms := hub.Stats().Rooms; rooms != 2 {
 			t.Fatalf("%d rooms are loaded, want 2", rooms)
 		}
 		release()
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // the bubble's clock
 		if rooms := hub.Stats().Rooms; rooms != 1 {
 			t.Fatalf("%d rooms are loaded, want 1", rooms)
 		}
@@ -195,10 +195,10 @@ func TestARoomAtRestKeepsLittle(t *testing.T) {
 			alice.post(fmt.Sprint(i), "text")
 			alice.wantAck()
 			if i%1000 == 0 {
-				time.Sleep(time.Second)
+				time.Sleep(time.Second) // the bubble's clock
 			}
 		}
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // the bubble's clock
 		if ids, events := hub.Kept("ops"); ids > count/2 || events > 0 {
 			t.Errorf("%d ids and %d events are kept", ids, events)
 		}
