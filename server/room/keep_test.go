@@ -23,7 +23,7 @@ func TestRoomsThatWereOnlyLookedAt(t *testing.T) {
 		for i := range 100 {
 			joinLive(t, hub, room.Key(fmt.Sprint("r", i)), "alice").Leave()
 		}
-		wantRooms(t, hub, 100) // for those who come back at once
+		wantRooms(t, hub, 100)      // for those who come back at once
 		time.Sleep(6 * time.Second) // the bubble's clock
 		wantRooms(t, hub, 0)
 	})
