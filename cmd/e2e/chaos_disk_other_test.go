@@ -7,3 +7,7 @@ import "testing"
 func (c *chaos) fullDisk(t *testing.T) {
 	t.Fatal("a disk can be filled on Linux alone: run it there")
 }
+
+func (c *chaos) power(t *testing.T) {
+	t.Fatal("power can be taken from a disk on Linux alone: run it there")
+}

@@ -62,6 +62,7 @@ func TestChaos(t *testing.T) {
 		{"Reconnect", (*chaos).reconnect},
 		{"Dev", (*chaos).dev},
 		{"FullDisk", (*chaos).fullDisk},
+		{"Power", (*chaos).power},
 		{"ClientNetwork", (*chaos).clientNetwork},
 		{"LogNetwork", (*chaos).logNetwork},
 		{"SlowMember", (*chaos).slowMember},

@@ -1,0 +1,128 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A volatileDisk is a file system of its own that can lose power: what has not
+// been written through to it is gone then.
+type volatileDisk struct {
+	t     *testing.T
+	image string
+	dir   string
+}
+
+const (
+	volatileSize = "128M"
+	// fsShutdown (FS_IOC_SHUTDOWN) stops a file system, and with withoutFlush as if
+	// the machine were off: nothing more reaches the disk, not even its journal.
+	fsShutdown   = 0x8004587d
+	withoutFlush = 2
+)
+
+// newVolatileDisk returns unix.EPERM to those who may not mount a disk.
+func newVolatileDisk(t *testing.T) (*volatileDisk, error) {
+	d := &volatileDisk{t: t, image: filepath.Join(t.TempDir(), "image"), dir: t.TempDir()}
+	if err := unix.Mount("probe", d.dir, "tmpfs", 0, ""); err != nil {
+		return nil, err
+	}
+	must(t, unix.Unmount(d.dir, 0))
+	d.command("truncate", "-s", volatileSize, d.image)
+	d.command("mkfs.ext4", "-q", d.image)
+	d.mount()
+	t.Cleanup(func() { must(t, unix.Unmount(d.dir, 0)) })
+	must(t, os.Mkdir(d.rooms(), 0o700))
+	d.command("sync", "-f", d.dir)
+	return d, nil
+}
+
+func (d *volatileDisk) rooms() string { return filepath.Join(d.dir, "rooms") }
+
+func (d *volatileDisk) mount() { d.command("mount", "-o", "loop", d.image, d.dir) }
+
+func (d *volatileDisk) command(name string, args ...string) {
+	d.t.Helper()
+	if text, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		d.t.Fatalf("%s %q: %v\n%s", name, args, err, text)
+	}
+}
+
+// fail takes the power from the disk and, in the same moment, from who writes to
+// it, and gives it back to the disk.
+func (d *volatileDisk) fail(n *node) {
+	d.t.Helper()
+	must(d.t, n.cmd.Process.Signal(unix.SIGSTOP))
+	d.off()
+	n.kill()
+	d.on()
+}
+
+func (d *volatileDisk) off() {
+	d.t.Helper()
+	root, err := os.Open(d.dir)
+	must(d.t, err)
+	defer root.Close()
+	must(d.t, unix.IoctlSetPointerInt(int(root.Fd()), fsShutdown, withoutFlush))
+}
+
+func (d *volatileDisk) on() {
+	d.t.Helper()
+	must(d.t, unix.Unmount(d.dir, 0))
+	d.mount()
+}
+
+// wantForgetful sees to it that the disk forgets what was not written through: a
+// test on one that does not would prove nothing.
+func (d *volatileDisk) wantForgetful() {
+	d.t.Helper()
+	synced, unsynced := filepath.Join(d.dir, "synced"), filepath.Join(d.dir, "unsynced")
+	must(d.t, os.WriteFile(synced, []byte("kept"), 0o600))
+	d.command("sync", "-f", d.dir)
+	must(d.t, os.WriteFile(unsynced, []byte("lost"), 0o600))
+	d.off()
+	d.on()
+	if kept, err := os.ReadFile(synced); string(kept) != "kept" {
+		d.t.Fatalf("what was synced reads %q, %v", kept, err)
+	}
+	if lost, err := os.ReadFile(unsynced); len(lost) > 0 || err != nil && !errors.Is(err, os.ErrNotExist) {
+		d.t.Fatalf("what was not synced reads %q, %v", lost, err)
+	}
+}
+
+// power takes the power from the server and its disk under several senders and
+// readers.
+func (c *chaos) power(t *testing.T) {
+	d, err := newVolatileDisk(t)
+	if errors.Is(err, unix.EPERM) {
+		t.Log("only root may mount a disk: nothing has been seen of what power that fails leaves")
+		return
+	}
+	must(t, err)
+	d.wantForgetful()
+	times := c.times(5, 100)
+	w := newTown(t)
+	n := c.node(w, nil, "--data", d.rooms())
+	talk := converse(t, stretch(times))
+	alice, bob, carol := w.user("alice"), w.user("bob"), w.user("carol")
+	for _, room := range []string{"ops", "lobby"} {
+		talk.speak(alice.dial(n.listen), "alice-in-"+room, room)
+		talk.speak(bob.dial(n.listen), "bob-in-"+room, room)
+		talk.listen(bob.dial(n.listen), "bob-in-"+room, room)
+		talk.wander(carol.raw(n.listen), "carol-in-"+room, room, 0, nil)
+	}
+	for range times {
+		talk.more(50 + c.random.IntN(200))
+		d.fail(n)
+		n.start()
+	}
+	talk.more(100)
+	talk.end(carol.dial(n.listen))
+}
