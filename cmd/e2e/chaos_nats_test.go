@@ -21,9 +21,12 @@ import (
 const natsConfig = `
 server_name: %[1]s
 listen: "%[2]s"
-jetstream { store_dir: "%[3]s" }
-%[4]s
+jetstream { store_dir: "%[3]s"%[4]s }
+%[5]s
 `
+
+// syncAlways is a server's setting to write through what it acknowledges.
+const syncAlways = ", sync_interval: always"
 
 const natsCluster = `cluster { name: chaos, listen: "%s", no_advertise: true, routes: [%s] }`
 
@@ -40,6 +43,12 @@ type natsServers struct {
 // startNATS starts one server, or a cluster, and returns when it has a leader.
 func (c *chaos) startNATS(t *testing.T, count int) *natsServers {
 	t.Helper()
+	return c.startNATSIn(t, t.TempDir(), "", count)
+}
+
+// startNATSIn has the servers keep what they store in a folder, with these settings.
+func (c *chaos) startNATSIn(t *testing.T, store, settings string, count int) *natsServers {
+	t.Helper()
 	s := &natsServers{t: t, nats: c.nats, processes: make([]*process, count)}
 	dir := t.TempDir()
 	var peers, routes []string
@@ -54,7 +63,7 @@ func (c *chaos) startNATS(t *testing.T, count int) *natsServers {
 			cluster = fmt.Sprintf(natsCluster, peers[i], strings.Join(routes, ", "))
 		}
 		config := filepath.Join(dir, name+".conf")
-		must(t, os.WriteFile(config, fmt.Appendf(nil, natsConfig, name, s.addresses[i], filepath.Join(dir, name), cluster), 0o600))
+		must(t, os.WriteFile(config, fmt.Appendf(nil, natsConfig, name, s.addresses[i], filepath.Join(store, name), settings, cluster), 0o600))
 		s.configs = append(s.configs, config)
 		s.start(i)
 	}

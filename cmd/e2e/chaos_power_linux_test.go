@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,12 +40,8 @@ func newVolatileDisk(t *testing.T) (*volatileDisk, error) {
 	d.command("mkfs.ext4", "-q", d.image)
 	d.mount()
 	t.Cleanup(func() { must(t, unix.Unmount(d.dir, 0)) })
-	must(t, os.Mkdir(d.rooms(), 0o700))
-	d.command("sync", "-f", d.dir)
 	return d, nil
 }
-
-func (d *volatileDisk) rooms() string { return filepath.Join(d.dir, "rooms") }
 
 func (d *volatileDisk) mount() { d.command("mount", "-o", "loop", d.image, d.dir) }
 
@@ -55,13 +52,17 @@ func (d *volatileDisk) command(name string, args ...string) {
 	}
 }
 
-// fail takes the power from the disk and, in the same moment, from who writes to
-// it, and gives it back to the disk.
-func (d *volatileDisk) fail(n *node) {
+// fail takes the power from the disk and, in the same moment, from those who write
+// to it, and gives it back to the disk.
+func (d *volatileDisk) fail(writers ...*process) {
 	d.t.Helper()
-	must(d.t, n.cmd.Process.Signal(unix.SIGSTOP))
+	for _, w := range writers {
+		must(d.t, w.cmd.Process.Signal(unix.SIGSTOP))
+	}
 	d.off()
-	n.kill()
+	for _, w := range writers {
+		w.kill()
+	}
 	d.on()
 }
 
@@ -97,8 +98,8 @@ func (d *volatileDisk) wantForgetful() {
 	}
 }
 
-// power takes the power from the server and its disk under several senders and
-// readers.
+// power takes the power from those who keep the rooms, and their disk, under several
+// senders and readers.
 func (c *chaos) power(t *testing.T) {
 	d, err := newVolatileDisk(t)
 	if errors.Is(err, unix.EPERM) {
@@ -107,11 +108,30 @@ func (c *chaos) power(t *testing.T) {
 	}
 	must(t, err)
 	d.wantForgetful()
-	times := c.times(5, 100)
-	w := newTown(t)
-	n := c.node(w, nil, "--data", d.rooms())
+	t.Run("Embedded", func(t *testing.T) {
+		n := c.node(newTown(t), nil, "--data", filepath.Join(d.dir, "rooms"))
+		c.outages(t, n, c.times(5, 100), func() {
+			d.fail(n.process)
+			n.start()
+		})
+	})
+	for _, servers := range []int{1, 3} {
+		t.Run(fmt.Sprint("NATS", servers), func(t *testing.T) {
+			keepers := c.startNATSIn(t, filepath.Join(d.dir, fmt.Sprint("nats", servers)), syncAlways, servers)
+			n := c.node(newTown(t), nil, "--nats", keepers.urls(), "--nats-replicas", fmt.Sprint(servers))
+			c.outages(t, n, c.times(2, 20), func() {
+				d.fail(keepers.processes...)
+				for i := range servers {
+					keepers.start(i)
+				}
+			})
+		})
+	}
+}
+
+func (c *chaos) outages(t *testing.T, n *node, times int, outage func()) {
 	talk := converse(t, stretch(times))
-	alice, bob, carol := w.user("alice"), w.user("bob"), w.user("carol")
+	alice, bob, carol := n.town.user("alice"), n.town.user("bob"), n.town.user("carol")
 	for _, room := range []string{"ops", "lobby"} {
 		talk.speak(alice.dial(n.listen), "alice-in-"+room, room)
 		talk.speak(bob.dial(n.listen), "bob-in-"+room, room)
@@ -120,8 +140,7 @@ func (c *chaos) power(t *testing.T) {
 	}
 	for range times {
 		talk.more(50 + c.random.IntN(200))
-		d.fail(n)
-		n.start()
+		outage()
 	}
 	talk.more(100)
 	talk.end(carol.dial(n.listen))
