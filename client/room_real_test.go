@@ -161,6 +161,10 @@ func TestRoomMoves(t *testing.T) {
 				if e.Text == "the end" {
 					return
 				}
+			case Live: // where a program that has had all this can come back to
+				if len(got) > 0 && e.Sequence < got[len(got)-1].Sequence {
+					t.Errorf("live at %d after %d", e.Sequence, got[len(got)-1].Sequence)
+				}
 			case Reconnecting:
 				t.Errorf("it was reopened: %v", e.Err)
 			}

@@ -229,14 +229,17 @@ func (r *Room) reach(sequence uint64) bool {
 	return !known
 }
 
+// isLive takes the end of what was missed. A stream that another one was read beside
+// until it had begun may say so of a place that the program is past.
 func (r *Room) isLive(sequence uint64) RoomEvent {
 	r.tries = 0
 	r.mu.Lock()
 	r.reach(sequence)
 	r.live = true
+	live := Live{Sequence: r.seen}
 	r.mu.Unlock()
 	signal(r.wake)
-	return Live{Sequence: sequence}
+	return live
 }
 
 // offer gives the program an event, and waits while there is no room for it. Where
