@@ -201,6 +201,31 @@ func TestRoomMoves(t *testing.T) {
 	wantAllLeft(t, conn)
 }
 
+// A room whose certificate changes before it is live moves once it is.
+func TestRoomMovesOnceLive(t *testing.T) {
+	realm, server := startRooms(t)
+	source := walletOf(realm.User("alice"))
+	listen, all := events()
+	conn := dial(t, nil, server.Address(), listen, source.use)
+	server.Hold(true)
+	var room *Room
+	ctx, joined := patient(t), make(chan error, 1)
+	go func() {
+		var err error
+		room, err = conn.Join(ctx, "ops")
+		joined <- err
+	}()
+	eventually(t, "nobody joins", func() bool { return server.Streams("ops") == 1 })
+	source.rotate(realm.User("alice"))
+	eventually(t, "nobody looks", func() bool { return linesOf(conn) == 2 })
+	server.Hold(false)
+	must(t, <-joined)
+	defer room.Close()
+	wantMovedAtLast(t, all, 1)
+	_, err := room.Send(ctx, "from there")
+	must(t, err)
+}
+
 func linesOf(conn *Conn) int {
 	conn.lines.mu.Lock()
 	defer conn.lines.mu.Unlock()

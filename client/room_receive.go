@@ -229,8 +229,8 @@ func (r *Room) reach(sequence uint64) bool {
 	return !known
 }
 
-// isLive takes the end of what was missed. A stream that another one was read beside
-// until it had begun may say so of a place that the program is past.
+// isLive takes the end of what was missed. In a room that has moved that may be a
+// place which the program is past: the stream before went on until this one had begun.
 func (r *Room) isLive(sequence uint64) RoomEvent {
 	r.tries = 0
 	r.mu.Lock()
@@ -239,6 +239,7 @@ func (r *Room) isLive(sequence uint64) RoomEvent {
 	live := Live{Sequence: r.seen}
 	r.mu.Unlock()
 	signal(r.wake)
+	r.conn.mover.nudge() // a room that has no place does not move
 	return live
 }
 
