@@ -42,6 +42,9 @@ func TestJoinRefused(t *testing.T) {
 		if gone := wantReason(t, err, auth.CursorGone); gone.Oldest != 3 || gone.Code != codes.OutOfRange || gone.Retryable() {
 			t.Errorf("got %+v, want the oldest, 3", gone)
 		}
+		if !strings.HasSuffix(err.Error(), "(CURSOR_GONE, oldest 3)") {
+			t.Errorf("who reads %q does not know where to begin", err)
+		}
 	})
 	t.Run("context has ended", func(t *testing.T) {
 		if _, err := conn.Join(ended, "ops"); !errors.Is(err, context.Canceled) {
