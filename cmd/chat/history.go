@@ -105,7 +105,7 @@ func roomsCommand(where *settings) *cobra.Command {
 		ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
 		defer cancel()
 		out := c.OutOrStdout()
-		encode, shown := encoder(out), shownOn(out)
+		encode := encoder(out)
 		for room, err := range session.conn.Rooms(ctx) {
 			if err != nil {
 				return late(err)
@@ -113,7 +113,7 @@ func roomsCommand(where *settings) *cobra.Command {
 			if v.asJSON {
 				err = encode(listedRoom{Room: room.Name, Sequence: room.Sequence})
 			} else {
-				_, err = fmt.Fprintln(out, shown(room.Name))
+				_, err = fmt.Fprintln(out, cli.Printable(room.Name))
 			}
 			if err != nil {
 				return err
@@ -161,9 +161,9 @@ func whoCommand(where *settings) *cobra.Command {
 			}
 			return nil
 		}
-		table, shown := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0), shownOn(out)
+		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		for _, m := range members {
-			fmt.Fprintf(table, "%s\tsince %s\n", shown(m.User), m.Since.Local().Format(clock))
+			fmt.Fprintf(table, "%s\tsince %s\n", cli.Printable(m.User), m.Since.Local().Format(clock))
 		}
 		return table.Flush()
 	}
