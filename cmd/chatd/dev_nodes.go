@@ -24,7 +24,7 @@ const clusterLimit = 30 * time.Second
 type devNodes struct {
 	cluster *natscluster.Cluster // nil: there is one server alone
 	daemons []*daemon.Daemon
-	rooms   string // where they are kept
+	rooms   string       // where they are kept
 	unlock  func() error // leaves the folder to the next; nil: nobody has taken it
 }
 
