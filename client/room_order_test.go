@@ -59,6 +59,25 @@ func TestRoomTake(t *testing.T) {
 	}
 }
 
+// Another user's message is no acknowledgement, though it has the id of one's own:
+// ids are seen by everybody in the room.
+func TestRoomTakeOthersID(t *testing.T) {
+	p := &Posted{id: "mine", done: make(chan struct{}), sent: true}
+	r := &Room{user: "alice", placed: true, seen: 1, kept: 1, begun: true, slots: make(chan struct{}, 1), pending: []*Posted{p}, sent: 1}
+	p.room = r
+	r.slots <- struct{}{}
+	if m, ok := r.take(Message{Kind: KindMessage, User: "bob", ID: "mine", Sequence: 2}).(Message); !ok || m.Own {
+		t.Errorf("got %+v, want bob's message", m)
+	}
+	if p.settled || len(r.pending) != 1 {
+		t.Errorf("it is acknowledged at %d", p.receipt.Sequence)
+	}
+	r.take(Message{Kind: KindAcknowledgement, User: chatpb.ServerUser, ID: "mine", Sequence: 3})
+	if !p.settled || p.receipt.Sequence != 3 {
+		t.Errorf("it is acknowledged at %d, want 3", p.receipt.Sequence)
+	}
+}
+
 // What was told early is not told again when the room goes back to where the
 // program is.
 func TestRoomTakeEarlyAndAhead(t *testing.T) {
