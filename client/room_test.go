@@ -93,7 +93,7 @@ func TestRoom(t *testing.T) {
 		t.Errorf("got %q as %q", alice.Name(), alice.User())
 	}
 	var receipts []Receipt
-	for _, text := range []string{"one", "", "three"} {
+	for _, text := range []string{"one", "", "Acknowledged: three"} {
 		from := alice
 		if text == "" {
 			from = bob
@@ -104,7 +104,7 @@ func TestRoom(t *testing.T) {
 	}
 	wantMessages(t, bob, "before anybody came")
 	for _, room := range []*Room{alice, bob} {
-		got := wantMessages(t, room, "one", "", "three")
+		got := wantMessages(t, room, "one", "", "Acknowledged: three")
 		wantLog(t, got, server.Entries("ops")[1:])
 		for i, m := range got {
 			if m.Own != (m.User == room.User()) || m.Sequence != receipts[i].Sequence || !m.Time.Equal(receipts[i].Time) || receipts[i].ID != "id "+m.Text {
