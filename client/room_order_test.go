@@ -1,8 +1,11 @@
 package client
 
 import (
+	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	chatpb "securechat/proto/chat"
 )
@@ -150,4 +153,33 @@ func TestRoomRunAhead(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, test.room.ahead, test.want)
 		}
 	}
+}
+
+// Several may read a room: one that takes an event leaves word of the next.
+func TestRoomReaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &Room{arrived: make(chan struct{}, 1), taken: make(chan struct{}, 1), over: make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		const readers = 3
+		var taken atomic.Int32
+		for range readers {
+			go func() {
+				if e, err := r.Next(ctx); e != nil && err == nil {
+					taken.Add(1)
+				}
+			}()
+		}
+		synctest.Wait()
+		r.mu.Lock()
+		for range readers {
+			r.backlog.add(Message{})
+		}
+		r.mu.Unlock()
+		signal(r.arrived)
+		synctest.Wait()
+		if n := taken.Load(); n != readers {
+			t.Errorf("%d of %d have an event", n, readers)
+		}
+	})
 }
