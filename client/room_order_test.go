@@ -113,6 +113,23 @@ func TestRoomTakeEarlyAndAhead(t *testing.T) {
 	}
 }
 
+// A stream that was opened for a new certificate takes over from where it begins. A
+// room that goes back to what its program has read does without.
+func TestRoomNext(t *testing.T) {
+	realm, server := startRooms(t)
+	conn := dial(t, realm.User("alice"), server.Address())
+	for _, rewind := range []bool{false, true} {
+		waiting, err := conn.Open(patient(t))
+		must(t, err)
+		defer waiting.Close()
+		r := &Room{successor: waiting, seen: 9, kept: 3, rewind: rewind, ahead: rewind}
+		successor, back := r.next()
+		if back != rewind || (successor == nil) != rewind || (waiting.ctx.Err() != nil) != rewind || r.successor != nil {
+			t.Errorf("goes back %v: takes the successor %v, which has ended %v", rewind, successor != nil, waiting.ctx.Err() != nil)
+		}
+	}
+}
+
 // What goes out again waits until the stream is live, and what is newer waits
 // behind it. What is new goes out at once.
 func TestRoomDue(t *testing.T) {
