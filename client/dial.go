@@ -27,7 +27,7 @@ const (
 	streamWindow     = 64 << 10 // bytes in flight to this side, a stream
 	connectionWindow = 1 << 20  // and all streams together
 	dialTimeout      = 10 * time.Second
-	longestBackoff   = 10 * time.Second
+	longestBackoff   = 4 * time.Second
 	keepaliveTime    = 30 * time.Second // longer than what servers allow at least
 	keepaliveTimeout = 10 * time.Second
 )
@@ -101,16 +101,21 @@ func Dial(cfg Config) (*Conn, error) {
 	return c, nil
 }
 
-func transport(cfg Config, l *link) []grpc.DialOption {
+// reconnecting is how long a channel waits between its attempts to connect.
+func reconnecting() backoff.Config {
 	retries := backoff.DefaultConfig
 	retries.BaseDelay = 200 * time.Millisecond
 	retries.MaxDelay = longestBackoff
+	return retries
+}
+
+func transport(cfg Config, l *link) []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(l.credentials(certs.ClientCredentials(cfg.Certificates, cfg.ServerName, certs.OnFailure(l.handshakeFailed)))),
 		grpc.WithContextDialer(l.dial),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDisableRetry(),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retries, MinConnectTimeout: dialTimeout}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnecting(), MinConnectTimeout: dialTimeout}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.WithStaticStreamWindowSize(streamWindow),
 		grpc.WithStaticConnWindowSize(connectionWindow),

@@ -4,6 +4,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/metadata"
 
@@ -32,6 +33,15 @@ func TestAddress(t *testing.T) {
 		if got, err := address(server); err != nil || got != want {
 			t.Errorf("%q: got %q, %v, want %q", server, got, err, want)
 		}
+	}
+}
+
+// A channel that waited longer than a room does would have the room's attempts fail
+// without one to connect, and keep it away from a server that is back.
+func TestReconnecting(t *testing.T) {
+	retries := reconnecting()
+	if longest := time.Duration(float64(retries.MaxDelay) * (1 + retries.Jitter)); longest > longestReopening {
+		t.Errorf("the attempts to connect are up to %v apart, and those of a room %v", longest, longestReopening)
 	}
 }
 

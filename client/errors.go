@@ -48,6 +48,8 @@ type Error struct {
 // Error says what happened, with which server, and what to do next.
 func (e *Error) Error() string {
 	switch {
+	case e.Reason == auth.CursorGone:
+		return fmt.Sprintf("%s: %s (%s, oldest %d)", e.Server, e.Text, e.Reason, e.Oldest)
 	case e.Reason != "":
 		return fmt.Sprintf("%s: %s (%s)", e.Server, e.Text, e.Reason)
 	case e.Code == codes.Unavailable || e.Code == codes.DeadlineExceeded || e.Code == codes.Canceled:

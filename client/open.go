@@ -21,7 +21,7 @@ const rotation = time.Second
 
 // Open opens an echo stream and returns once the server has admitted it. It does
 // not wait for a server that is away: where connecting fails, so does Open, and
-// until the next attempt, which is at most 10 s later, with the same error.
+// until the next attempt, which is at most 5 s later, with the same error.
 //
 // Where the token belongs to another certificate than the client's, Open waits up
 // to a second for Config.Certificates to change, if that is a certs.Notifier.

@@ -244,6 +244,41 @@ func TestRoomWaitingGivenUp(t *testing.T) {
 	wantLog(t, wantMessages(t, room, "first", "last"), server.Entries("ops"))
 }
 
+// A message that was lost with its stream, and is given up before the next one is
+// live, does not go out again.
+func TestRoomLostGivenUp(t *testing.T) {
+	realm, server := startRooms(t)
+	room := join(t, dial(t, realm.User("alice"), server.Address()), "ops")
+	var once atomic.Bool
+	server.Fault(func(m clienttest.Moment) error {
+		if m == clienttest.Received && once.CompareAndSwap(false, true) {
+			return errLost
+		}
+		return nil
+	})
+	wantNext[Live](t, room)
+	server.Hold(true) // the next stream is not live, so that nothing goes out again
+	ctx, cancel := context.WithCancel(context.Background())
+	lost := blockedSend(room, ctx, "lost")
+	wantNext[Reconnected](t, room)
+	eventually(t, "there is no next stream", func() bool {
+		room.mu.Lock()
+		defer room.mu.Unlock()
+		return room.stream != nil
+	})
+	cancel()
+	if err := <-lost; !errors.Is(err, ErrUnconfirmed) || !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want ErrUnconfirmed and the cause", err)
+	}
+	if n := pendingOf(room); n > 0 {
+		t.Errorf("%d messages wait, which take the places of others", n)
+	}
+	server.Hold(false)
+	_, err := room.Send(patient(t), "last")
+	must(t, err)
+	wantLog(t, wantMessages(t, room, "last"), server.Entries("ops"))
+}
+
 func pendingOf(room *Room) int {
 	room.mu.Lock()
 	defer room.mu.Unlock()

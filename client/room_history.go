@@ -49,12 +49,12 @@ type reading struct {
 //
 // It asks of the user what joining the room does.
 func (c *Conn) History(ctx context.Context, room string, options ...HistoryOption) iter.Seq2[Message, error] {
-	var read reading
+	var from reading
 	for _, option := range options {
-		option.history(&read)
+		option.history(&from)
 	}
 	return func(yield func(Message, error) bool) {
-		left := read.limit
+		read, left := from, from.limit
 		for {
 			page, more, err := c.historyPage(ctx, room, read, left)
 			if err != nil {

@@ -1,8 +1,11 @@
 package client
 
 import (
+	"context"
 	"slices"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	chatpb "securechat/proto/chat"
 )
@@ -59,6 +62,25 @@ func TestRoomTake(t *testing.T) {
 	}
 }
 
+// Another user's message is no acknowledgement, though it has the id of one's own:
+// ids are seen by everybody in the room.
+func TestRoomTakeOthersID(t *testing.T) {
+	p := &Posted{id: "mine", done: make(chan struct{}), sent: true}
+	r := &Room{user: "alice", placed: true, seen: 1, kept: 1, begun: true, slots: make(chan struct{}, 1), pending: []*Posted{p}, sent: 1}
+	p.room = r
+	r.slots <- struct{}{}
+	if m, ok := r.take(Message{Kind: KindMessage, User: "bob", ID: "mine", Sequence: 2}).(Message); !ok || m.Own {
+		t.Errorf("got %+v, want bob's message", m)
+	}
+	if p.settled || len(r.pending) != 1 {
+		t.Errorf("it is acknowledged at %d", p.receipt.Sequence)
+	}
+	r.take(Message{Kind: KindAcknowledgement, User: chatpb.ServerUser, ID: "mine", Sequence: 3})
+	if !p.settled || p.receipt.Sequence != 3 {
+		t.Errorf("it is acknowledged at %d, want 3", p.receipt.Sequence)
+	}
+}
+
 // What was told early is not told again when the room goes back to where the
 // program is.
 func TestRoomTakeEarlyAndAhead(t *testing.T) {
@@ -87,6 +109,23 @@ func TestRoomTakeEarlyAndAhead(t *testing.T) {
 	}{{2, true}, {3, false}, {4, true}} {
 		if told := bring(Message{Kind: KindMessage, User: "alice", Sequence: again.sequence}); told != again.told {
 			t.Errorf("%d: told %v, want %v", again.sequence, told, again.told)
+		}
+	}
+}
+
+// A stream that was opened for a new certificate takes over from where it begins. A
+// room that goes back to what its program has read does without.
+func TestRoomNext(t *testing.T) {
+	realm, server := startRooms(t)
+	conn := dial(t, realm.User("alice"), server.Address())
+	for _, rewind := range []bool{false, true} {
+		waiting, err := conn.Open(patient(t))
+		must(t, err)
+		defer waiting.Close()
+		r := &Room{successor: waiting, seen: 9, kept: 3, rewind: rewind, ahead: rewind}
+		successor, back := r.next()
+		if back != rewind || (successor == nil) != rewind || (waiting.ctx.Err() != nil) != rewind || r.successor != nil {
+			t.Errorf("goes back %v: takes the successor %v, which has ended %v", rewind, successor != nil, waiting.ctx.Err() != nil)
 		}
 	}
 }
@@ -131,4 +170,33 @@ func TestRoomRunAhead(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", name, test.room.ahead, test.want)
 		}
 	}
+}
+
+// Several may read a room: one that takes an event leaves word of the next.
+func TestRoomReaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &Room{arrived: make(chan struct{}, 1), taken: make(chan struct{}, 1), over: make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		const readers = 3
+		var taken atomic.Int32
+		for range readers {
+			go func() {
+				if e, err := r.Next(ctx); e != nil && err == nil {
+					taken.Add(1)
+				}
+			}()
+		}
+		synctest.Wait()
+		r.mu.Lock()
+		for range readers {
+			r.backlog.add(Message{})
+		}
+		r.mu.Unlock()
+		signal(r.arrived)
+		synctest.Wait()
+		if n := taken.Load(); n != readers {
+			t.Errorf("%d of %d have an event", n, readers)
+		}
+	})
 }

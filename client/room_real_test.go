@@ -161,6 +161,10 @@ func TestRoomMoves(t *testing.T) {
 				if e.Text == "the end" {
 					return
 				}
+			case Live: // where a program that has had all this can come back to
+				if len(got) > 0 && e.Sequence < got[len(got)-1].Sequence {
+					t.Errorf("live at %d after %d", e.Sequence, got[len(got)-1].Sequence)
+				}
 			case Reconnecting:
 				t.Errorf("it was reopened: %v", e.Err)
 			}
@@ -195,6 +199,31 @@ func TestRoomMoves(t *testing.T) {
 	eventually(t, "the old lines stay", func() bool { return linesOf(conn) == 1 })
 	must(t, room.Close())
 	wantAllLeft(t, conn)
+}
+
+// A room whose certificate changes before it is live moves once it is.
+func TestRoomMovesOnceLive(t *testing.T) {
+	realm, server := startRooms(t)
+	source := walletOf(realm.User("alice"))
+	listen, all := events()
+	conn := dial(t, nil, server.Address(), listen, source.use)
+	server.Hold(true)
+	var room *Room
+	ctx, joined := patient(t), make(chan error, 1)
+	go func() {
+		var err error
+		room, err = conn.Join(ctx, "ops")
+		joined <- err
+	}()
+	eventually(t, "nobody joins", func() bool { return server.Streams("ops") == 1 })
+	source.rotate(realm.User("alice"))
+	eventually(t, "nobody looks", func() bool { return linesOf(conn) == 2 })
+	server.Hold(false)
+	must(t, <-joined)
+	defer room.Close()
+	wantMovedAtLast(t, all, 1)
+	_, err := room.Send(ctx, "from there")
+	must(t, err)
 }
 
 func linesOf(conn *Conn) int {

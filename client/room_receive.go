@@ -229,14 +229,18 @@ func (r *Room) reach(sequence uint64) bool {
 	return !known
 }
 
+// isLive takes the end of what was missed. In a room that has moved that may be a
+// place which the program is past: the stream before went on until this one had begun.
 func (r *Room) isLive(sequence uint64) RoomEvent {
 	r.tries = 0
 	r.mu.Lock()
 	r.reach(sequence)
 	r.live = true
+	live := Live{Sequence: r.seen}
 	r.mu.Unlock()
 	signal(r.wake)
-	return Live{Sequence: sequence}
+	r.conn.mover.nudge() // a room that has no place does not move
+	return live
 }
 
 // offer gives the program an event, and waits while there is no room for it. Where

@@ -147,19 +147,19 @@ func (p *Posted) Stored(ctx context.Context) (Receipt, error) {
 	return p.receipt, p.err
 }
 
-// abandon settles what nobody waits for any more. What has not been handed over
-// never will be.
+// abandon settles what nobody waits for any more. What the stream of the moment has
+// not been given never will be handed over, or again.
 func (r *Room) abandon(p *Posted, cause error) {
 	r.mu.Lock()
 	p.abandoned = true
-	unsent := 0
-	if i := slices.Index(r.pending, p); i >= 0 && !p.sent {
+	dropped := 0
+	if i := slices.Index(r.pending, p); i >= r.sent {
 		r.pending = slices.Delete(r.pending, i, i+1)
-		unsent = 1
+		dropped = 1
 	}
 	lost := p.lost(cause)
 	r.mu.Unlock()
-	r.free(unsent)
+	r.free(dropped)
 	r.settle(p, Receipt{}, lost)
 }
 

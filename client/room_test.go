@@ -42,6 +42,9 @@ func TestJoinRefused(t *testing.T) {
 		if gone := wantReason(t, err, auth.CursorGone); gone.Oldest != 3 || gone.Code != codes.OutOfRange || gone.Retryable() {
 			t.Errorf("got %+v, want the oldest, 3", gone)
 		}
+		if !strings.HasSuffix(err.Error(), "(CURSOR_GONE, oldest 3)") {
+			t.Errorf("who reads %q does not know where to begin", err)
+		}
 	})
 	t.Run("context has ended", func(t *testing.T) {
 		if _, err := conn.Join(ended, "ops"); !errors.Is(err, context.Canceled) {
@@ -90,7 +93,7 @@ func TestRoom(t *testing.T) {
 		t.Errorf("got %q as %q", alice.Name(), alice.User())
 	}
 	var receipts []Receipt
-	for _, text := range []string{"one", "", "three"} {
+	for _, text := range []string{"one", "", "Acknowledged: three"} {
 		from := alice
 		if text == "" {
 			from = bob
@@ -101,7 +104,7 @@ func TestRoom(t *testing.T) {
 	}
 	wantMessages(t, bob, "before anybody came")
 	for _, room := range []*Room{alice, bob} {
-		got := wantMessages(t, room, "one", "", "three")
+		got := wantMessages(t, room, "one", "", "Acknowledged: three")
 		wantLog(t, got, server.Entries("ops")[1:])
 		for i, m := range got {
 			if m.Own != (m.User == room.User()) || m.Sequence != receipts[i].Sequence || !m.Time.Equal(receipts[i].Time) || receipts[i].ID != "id "+m.Text {

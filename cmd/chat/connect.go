@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"time"
-
-	"google.golang.org/grpc/codes"
 
 	"securechat/certs"
 	"securechat/client"
@@ -61,11 +58,7 @@ func (s *session) open(ctx context.Context, timeout time.Duration) (*client.Stre
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	stream, err := s.conn.Open(ctx)
-	var late *client.Error
-	if errors.As(err, &late) && late.Code == codes.DeadlineExceeded {
-		return nil, cli.Exit(cli.Unreachable, err)
-	}
-	return stream, err
+	return stream, late(err)
 }
 
 // Close lets the spans leave and releases everything. What cannot be sent by

@@ -63,9 +63,6 @@ func (t *talker) talk(ctx context.Context, show func(client.Message) error, noti
 	spoken := make(chan error, 1)
 	go func() {
 		last, err := t.speak(ctx)
-		if err != nil {
-			cancel(err)
-		}
 		t.end(last)
 		spoken <- err
 	}()
@@ -74,9 +71,6 @@ func (t *talker) talk(ctx context.Context, show func(client.Message) error, noti
 	t.source.stop()
 	said := <-spoken
 	if errors.Is(heard, errAllShown) {
-		return nil
-	}
-	if said != nil && errors.Is(heard, said) {
 		return said
 	}
 	return heard
@@ -102,26 +96,37 @@ func (t *talker) listen(ctx context.Context, show func(client.Message) error, no
 	return nil
 }
 
-// speak returns the sequence of the last line once all are stored.
+// speak returns the sequence of the last line once all are stored. A line that
+// cannot be read or sent ends it; those before it are waited for all the same.
 func (t *talker) speak(ctx context.Context) (last uint64, err error) {
-	var newest *client.Posted
+	newest, unsaid := t.sayAll(ctx)
+	if newest == nil {
+		return 0, unsaid
+	}
+	receipt, err := newest.Stored(ctx) // acknowledgements come in order
+	if err == nil {
+		err = unsaid
+	}
+	return receipt.Sequence, err
+}
+
+// sayAll returns the last line that has been said, and what is wrong with the next
+// one; nil where there is none.
+func (t *talker) sayAll(ctx context.Context) (newest *client.Posted, unsaid error) {
 	for n := 1; ; n++ {
 		text, err := t.source.next()
 		if err == io.EOF {
-			break
+			return newest, nil
 		}
 		if err != nil {
-			return 0, err
+			return newest, err
 		}
-		if newest, err = t.room.Post(ctx, text, client.WithID(t.run+strconv.Itoa(n))); err != nil {
-			return 0, fmt.Errorf("%s: %w", t.source.name(), err)
+		posted, err := t.room.Post(ctx, text, client.WithID(t.run+strconv.Itoa(n)))
+		if err != nil {
+			return newest, fmt.Errorf("%s: %w", t.source.name(), err)
 		}
+		newest = posted
 	}
-	if newest == nil {
-		return 0, nil
-	}
-	receipt, err := newest.Stored(ctx) // acknowledgements come in order
-	return receipt.Sequence, err
 }
 
 // heard says what has been shown, and end what will have been when all has. Who

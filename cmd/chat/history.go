@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -46,12 +47,11 @@ func historyCommand(where *settings) *cobra.Command {
 		if forwards {
 			options = append(options, client.After(after))
 		}
-		session, err := v.begin(c)
-		if err != nil {
+		var found []client.Message
+		err := v.ask(c, func(ctx context.Context, conn *client.Conn) (err error) {
+			found, err = all(conn.History(ctx, args[0], options...))
 			return err
-		}
-		defer session.Close()
-		found, err := v.read(c.Context(), session, args[0], options)
+		})
 		if err != nil {
 			return err
 		}
@@ -69,17 +69,16 @@ func historyCommand(where *settings) *cobra.Command {
 	return c
 }
 
-// read returns the messages within the time.
-func (v *visit) read(ctx context.Context, s *session, room string, options []client.HistoryOption) (found []client.Message, err error) {
-	ctx, cancel := context.WithTimeout(ctx, v.timeout)
-	defer cancel()
-	for m, err := range s.conn.History(ctx, room, options...) {
+// all returns all that there is. How fast stdout takes it is not to count
+// against the time that the server has.
+func all[T any](from iter.Seq2[T, error]) (got []T, err error) {
+	for one, err := range from {
 		if err != nil {
-			return nil, late(err)
+			return nil, err
 		}
-		found = append(found, m)
+		got = append(got, one)
 	}
-	return found, nil
+	return got, nil
 }
 
 // listedRoom is what `rooms --json` prints of a room. Its names are stable.
@@ -97,23 +96,21 @@ func roomsCommand(where *settings) *cobra.Command {
 	}
 	v.register(c, "print each room as a JSON object on a line, with the sequence of its newest message")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		session, err := v.begin(c)
+		var rooms []client.RoomInfo
+		err := v.ask(c, func(ctx context.Context, conn *client.Conn) (err error) {
+			rooms, err = all(conn.Rooms(ctx))
+			return err
+		})
 		if err != nil {
 			return err
 		}
-		defer session.Close()
-		ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
-		defer cancel()
 		out := c.OutOrStdout()
-		encode, shown := encoder(out), shownOn(out)
-		for room, err := range session.conn.Rooms(ctx) {
-			if err != nil {
-				return late(err)
-			}
+		encode := encoder(out)
+		for _, room := range rooms {
 			if v.asJSON {
 				err = encode(listedRoom{Room: room.Name, Sequence: room.Sequence})
 			} else {
-				_, err = fmt.Fprintln(out, shown(room.Name))
+				_, err = fmt.Fprintln(out, cli.Printable(room.Name))
 			}
 			if err != nil {
 				return err
@@ -140,16 +137,13 @@ func whoCommand(where *settings) *cobra.Command {
 	}
 	v.register(c, "print each user as a JSON object on a line")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		session, err := v.begin(c)
+		var members []client.Member
+		err := v.ask(c, func(ctx context.Context, conn *client.Conn) (err error) {
+			members, err = conn.Members(ctx, args[0])
+			return err
+		})
 		if err != nil {
 			return err
-		}
-		defer session.Close()
-		ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
-		defer cancel()
-		members, err := session.conn.Members(ctx, args[0])
-		if err != nil {
-			return late(err)
 		}
 		out := c.OutOrStdout()
 		if v.asJSON {
@@ -161,9 +155,9 @@ func whoCommand(where *settings) *cobra.Command {
 			}
 			return nil
 		}
-		table, shown := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0), shownOn(out)
+		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		for _, m := range members {
-			fmt.Fprintf(table, "%s\tsince %s\n", shown(m.User), m.Since.Local().Format(clock))
+			fmt.Fprintf(table, "%s\tsince %s\n", cli.Printable(m.User), m.Since.Local().Format(clock))
 		}
 		return table.Flush()
 	}

@@ -86,6 +86,18 @@ func (v *visit) begin(c *cobra.Command) (*session, error) {
 	return connect(c.Context(), target, c.ErrOrStderr(), notify(c.ErrOrStderr(), target.TokenFile))
 }
 
+// ask connects, and asks the server something within the time.
+func (v *visit) ask(c *cobra.Command, question func(context.Context, *client.Conn) error) error {
+	session, err := v.begin(c)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	ctx, cancel := context.WithTimeout(c.Context(), v.timeout)
+	defer cancel()
+	return late(question(ctx, session.conn))
+}
+
 func checkTimeout(timeout time.Duration) error {
 	if timeout <= 0 {
 		return cli.Exit(cli.Usage, fmt.Errorf("--timeout is %v and must be more than 0", timeout))

@@ -22,8 +22,10 @@ type roomMessage struct {
 // clock is how people read when something was said.
 const clock = "2006-01-02 15:04:05"
 
-// roomPrinter returns what shows messages of the room on w: one a line, as they
-// are in a pipe, and on a terminal without what would steer it.
+// roomPrinter returns what shows messages of the room on w. As text each takes one
+// line, wherever that goes, with nothing that would steer a terminal at the end of a
+// pipe: with a line break in what one user says another would seem to speak. JSON has
+// it as it was said.
 func roomPrinter(w io.Writer, room string, asJSON bool) func(client.Message) error {
 	if asJSON {
 		encode := encoder(w)
@@ -33,19 +35,10 @@ func roomPrinter(w io.Writer, room string, asJSON bool) func(client.Message) err
 			})
 		}
 	}
-	shown := shownOn(w)
 	return func(m client.Message) error {
-		_, err := fmt.Fprintf(w, "%s %s: %s\n", m.Time.Local().Format(clock), shown(m.User), shown(m.Text))
+		_, err := fmt.Fprintf(w, "%s %s: %s\n", m.Time.Local().Format(clock), cli.Printable(m.User), cli.Printable(m.Text))
 		return err
 	}
-}
-
-// shownOn returns what makes a text fit for w.
-func shownOn(w io.Writer) func(string) string {
-	if isTerminal(w) {
-		return cli.Printable
-	}
-	return func(text string) string { return text }
 }
 
 // receiptPrinter returns what shows that a text is stored in the room, in the

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -36,7 +37,7 @@ func (s *settings) register(flags *pflag.FlagSet) {
 	for _, f := range flagsOf {
 		flags.String(f.key, "", f.usage)
 	}
-	flags.StringVar(&s.context, "context", "", "context to use (default: the current one)")
+	flags.StringVar(&s.context, keyContext, "", "context to use (default: the current one)")
 }
 
 // resolve returns what is in force, and refuses what cannot reach a server.
@@ -87,6 +88,9 @@ func (s *settings) overlay(c *contexts.Context) error {
 // given returns what flags and environment say, with absolute paths.
 func (s *settings) given() (contexts.Context, error) {
 	var c contexts.Context
+	if err := checkVariables(os.Environ()); err != nil {
+		return c, err
+	}
 	if err := s.overlay(&c); err != nil {
 		return c, err
 	}
@@ -105,10 +109,13 @@ func (s *settings) given() (contexts.Context, error) {
 
 // ofContext loads the context that is named or else current; none is empty.
 func (s *settings) ofContext() (contexts.Context, error) {
+	if err := checkVariables(os.Environ()); err != nil {
+		return contexts.Context{}, err
+	}
 	store := contexts.User()
 	name := s.context
 	if name == "" {
-		name = os.Getenv(variable("context"))
+		name = os.Getenv(variable(keyContext))
 	}
 	if name == "" {
 		current, err := store.Current()
@@ -128,7 +135,35 @@ func loadContext(store contexts.Store, name string) (contexts.Context, error) {
 	return c, err
 }
 
+const (
+	keyContext = "context"
+	envPrefix  = "CHAT_"
+)
+
 // variable is the environment variable of a setting.
 func variable(key string) string {
-	return "CHAT_" + strings.ToUpper(strings.ReplaceAll(key, "-", "_"))
+	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, "-", "_"))
+}
+
+// checkVariables refuses a variable that looks like one of a setting and is none:
+// what its misspelt name was to say would not count.
+func checkVariables(environ []string) error {
+	known := []string{variable(keyContext)}
+	for _, f := range flagsOf {
+		known = append(known, variable(f.key))
+	}
+	for _, one := range environ {
+		name, value, _ := strings.Cut(one, "=")
+		if strings.HasPrefix(name, envPrefix) && value != "" && !slices.Contains(known, name) && !fromKubernetes(name) {
+			return cli.Exit(cli.Usage, fmt.Errorf("%.100s: there is no such setting: the variables are %s", name, strings.Join(known, ", ")))
+		}
+	}
+	return nil
+}
+
+// fromKubernetes says whether the variable is one of those that Kubernetes gives to
+// every pod beside a service called chat; they are none of ours.
+func fromKubernetes(name string) bool {
+	rest := strings.TrimPrefix(name, envPrefix)
+	return rest == "PORT" || strings.HasPrefix(rest, "PORT_") || strings.HasPrefix(rest, "SERVICE_")
 }

@@ -13,7 +13,8 @@ func tailCommand(where *settings) *cobra.Command {
 		Use:   "tail ROOM",
 		Short: "Follow a room",
 		Long: "Print what is said in ROOM, as it is said, until it is interrupted. With --after it begins with what was said after that sequence, and 0 is the beginning of what is kept. " +
-			"It goes on after a lost connection or a server that was away, and misses nothing.",
+			"It goes on after a lost connection or a server that was away, and misses nothing. " +
+			"A message takes one line, whatever is in it; --json has it as it was said.",
 		Example: "chat tail lobby\nchat tail lobby --after 0 --json",
 		Args:    oneRoom,
 	}

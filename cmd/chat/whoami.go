@@ -27,8 +27,8 @@ func whoamiCommand(where *settings) *cobra.Command {
 	c.Flags().BoolVar(&asJSON, "json", false, "print it as a JSON object on a line")
 	c.Flags().DurationVar(&timeout, "timeout", defaultTimeout, "longest wait for the server")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if timeout <= 0 {
-			return cli.Exit(cli.Usage, fmt.Errorf("--timeout is %v and must be more than 0", timeout))
+		if err := checkTimeout(timeout); err != nil {
+			return err
 		}
 		target, err := where.resolve()
 		if err != nil {

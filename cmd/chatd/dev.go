@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -17,6 +20,7 @@ import (
 	"securechat/cmd/internal/cli"
 	"securechat/cmd/internal/contexts"
 	"securechat/cmd/internal/telemetry"
+	"securechat/server/room/jetstream"
 )
 
 // devGrace is how long open streams have when a try-out ends.
@@ -113,22 +117,42 @@ func (r *devRequest) run(ctx context.Context) error {
 	return nodes.follow(ctx)
 }
 
-// start takes the ports first, so that a second try-out leaves the first one's
-// files alone.
+// lock takes the folder, whatever keeps the rooms in it, so that a second try-out
+// leaves the first one's files alone, and the client contexts.
+func (r *devRequest) lock() (unlock func() error, err error) {
+	if err := os.MkdirAll(r.state, 0o700); err != nil {
+		return nil, fmt.Errorf("make the folder of the try-out: %w: choose another with --state", err)
+	}
+	if unlock, err = jetstream.Lock(filepath.Join(r.state, "lock")); err != nil {
+		return nil, fmt.Errorf("--state: %s: %w", r.state, err)
+	}
+	return unlock, nil
+}
+
+// start takes the ports first, and then the folder.
 func (r *devRequest) start(ctx context.Context, tel *telemetry.Telemetry) (*sandbox.Sandbox, *devNodes, error) {
 	listeners, err := r.ports()
 	if err != nil {
 		return nil, nil, err
 	}
-	box, err := sandbox.Open(r.state, "alice", "bob")
+	unlock, err := r.lock()
 	if err != nil {
 		closeAll(listeners)
 		return nil, nil, err
 	}
+	box, err := sandbox.Open(r.state, "alice", "bob")
+	if err != nil {
+		closeAll(listeners)
+		return nil, nil, errors.Join(err, unlock())
+	}
 	service := box.Settings()
 	service.Grace = devGrace
 	nodes, err := startNodes(ctx, box, service, listeners, tel)
-	return box, nodes, err
+	if err != nil {
+		return nil, nil, errors.Join(err, unlock())
+	}
+	nodes.unlock = unlock
+	return box, nodes, nil
 }
 
 // ports are those of the first server, and any others for the rest.

@@ -24,7 +24,8 @@ const clusterLimit = 30 * time.Second
 type devNodes struct {
 	cluster *natscluster.Cluster // nil: there is one server alone
 	daemons []*daemon.Daemon
-	rooms   string // where they are kept
+	rooms   string       // where they are kept
+	unlock  func() error // leaves the folder to the next; nil: nobody has taken it
 }
 
 // startNodes starts a server on each of the listeners, which become the servers'
@@ -103,6 +104,9 @@ func (n *devNodes) stop() {
 	stopping.Wait()
 	if n.cluster != nil {
 		n.cluster.Stop()
+	}
+	if n.unlock != nil {
+		_ = n.unlock() // as the end of the process would
 	}
 }
 

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -220,6 +222,17 @@ func (c *conversation) visit(chat chatpb.ChatClient, saw *roomtest.Reader, reade
 	}
 }
 
+// leaf has a newcomer read a room page by page, up to the end of its log: beyond what
+// was acknowledged last there may be what was stored twice.
+func (c *conversation) leaf(conn *client.Conn, name string) {
+	c.t.Helper()
+	saw := c.history(name).Reader("who leafs through "+name, 0)
+	for m, err := range conn.History(c.ctx, name, client.FromStart()) {
+		must(c.t, err)
+		saw.Saw(roomtest.Message{Sequence: m.Sequence, User: m.User, ID: m.ID, Text: m.Text})
+	}
+}
+
 // more waits until so many more messages have been acknowledged.
 func (c *conversation) more(messages int) {
 	c.t.Helper()
@@ -245,18 +258,19 @@ func (c *conversation) until(what string, count *atomic.Int64, far int64) {
 }
 
 // end lets those who speak finish and those who listen hear it, has a newcomer
-// read each room from its beginning, and checks what all of them were told.
+// read each room from its beginning, in both ways, and checks what all of them were
+// told.
 func (c *conversation) end(newcomer *client.Conn) {
 	c.t.Helper()
 	close(c.enough)
 	c.speaking.Wait()
 	c.mu.Lock()
-	for name := range c.rooms {
-		c.mu.Unlock()
-		c.listen(newcomer, "the newcomer in "+name, name)
-		c.mu.Lock()
-	}
+	rooms := slices.Collect(maps.Keys(c.rooms))
 	c.mu.Unlock()
+	for _, name := range rooms {
+		c.listen(newcomer, "the newcomer in "+name, name)
+		c.leaf(newcomer, name)
+	}
 	eventually(c.t, "all have read everything", func() error {
 		c.mu.Lock()
 		defer c.mu.Unlock()

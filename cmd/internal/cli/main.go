@@ -137,9 +137,13 @@ func line(program string, err error) string { return program + ": " + Printable(
 func Printable(text string) string {
 	text = strings.ReplaceAll(strings.TrimRight(text, "\r\n"), "\n", "; ")
 	return strings.Map(func(r rune) rune {
-		if r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {
+		if r != '\t' && Steers(r) {
 			return unicode.ReplacementChar
 		}
 		return r
 	}, text)
 }
+
+// Steers says whether a terminal may do something else with the character than to
+// show it where it stands.
+func Steers(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }

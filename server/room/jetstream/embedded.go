@@ -78,7 +78,7 @@ func Embedded(config EmbeddedConfig) (*Local, error) {
 	if err := ownFolder(dir); err != nil {
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
-	unlock, err := lock(filepath.Join(dir, "lock"))
+	unlock, err := Lock(filepath.Join(dir, "lock"))
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: lock %s: %w", dir, err)
 	}

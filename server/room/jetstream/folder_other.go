@@ -7,5 +7,5 @@ import "io/fs"
 // checkFolder accepts any folder: see to it that it is yours alone.
 func checkFolder(fs.FileInfo, string) error { return nil }
 
-// lock does nothing here: run one program at a time on a folder.
-func lock(string) (unlock func() error, err error) { return func() error { return nil }, nil }
+// Lock does nothing here: run one program at a time on a folder.
+func Lock(string) (unlock func() error, err error) { return func() error { return nil }, nil }

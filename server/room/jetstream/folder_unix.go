@@ -21,8 +21,9 @@ func checkFolder(info fs.FileInfo, dir string) error {
 	return nil
 }
 
-// lock makes the file this process's until unlock is called or the process ends.
-func lock(path string) (unlock func() error, err error) {
+// Lock makes the file this process's until unlock is called or the process ends, so
+// that two do not write in one folder.
+func Lock(path string) (unlock func() error, err error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
