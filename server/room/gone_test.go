@@ -3,6 +3,7 @@ package room_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"securechat/server/room"
 	"securechat/server/room/roomtest"
@@ -92,6 +93,27 @@ func TestWhoHasHadAllMayComeBackToAnEmptiedRoom(t *testing.T) {
 	var gone *room.GoneError
 	if _, err := fresh.Join(t.Context(), "ops", "bob", after(first.Sequence)); !errors.As(err, &gone) {
 		t.Errorf("a cursor before what was discarded: %v", err)
+	}
+}
+
+// Who has had nothing yet is not left out of what has come since it joined either.
+func TestWhatCameSinceAMemberJoinedIsNotLeftOut(t *testing.T) {
+	for name, from := range map[string]room.Position{"live": live, "from the beginning": beginning} {
+		t.Run(name, func(t *testing.T) {
+			log := roomtest.NewMemoryWithin(roomtest.Limits{MaxPerRoom: 4})
+			hub := newHub(t, room.Config{Log: log, Queue: 8, Lag: time.Hour})
+			bob := join(t, hub, "ops", "bob", from)
+			bob.post("", "discarded before it is read")
+			fillRoom(t, hub, "ops", 20)
+			entries, _, err := log.Read(t.Context(), "ops", 0, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var gone *room.GoneError
+			if e, err := bob.next(); !errors.As(err, &gone) || gone.Oldest != entries[0].Previous {
+				t.Errorf("got %s, %v", show(e), err)
+			}
+		})
 	}
 }
 

@@ -18,15 +18,18 @@ type Member struct {
 	done, cut chan struct{}
 	left      sync.Once
 
+	// Set by join: LIVE comes when last has reached target, the room's newest then;
+	// up to floor the log has nothing else of the room.
+	target, floor uint64
+
 	// Of Next's goroutine: how many entries to read next of a replay.
 	stride int
 
 	// Guarded by the room's mu.
-	ended  error
-	last   uint64 // the sequence of the last message had
-	target uint64 // LIVE comes when last has reached it
-	live   bool   // LIVE has been given
-	since  uint64 // events at positions before it are older than the membership
+	ended error
+	last  uint64 // the sequence of the last message had
+	live  bool   // LIVE has been given
+	since uint64 // events at positions before it are older than the membership
 	// reading says that the next event is the ring's at position; without it,
 	// messages after last are read from the log.
 	reading  bool
@@ -68,7 +71,7 @@ func (r *room) join(ctx context.Context, user string, from Position) (*Member, e
 		return nil, ErrClosed
 	}
 	r.enter(user)
-	m.since, m.target, m.last = r.ring.head, r.tail, r.tail
+	m.since, m.target, m.floor, m.last = r.ring.head, r.tail, r.floor, r.tail
 	if from.Replay {
 		m.last = from.After
 	} else {
@@ -193,7 +196,7 @@ func (m *Member) take(events []Event) int {
 		}
 		if !m.live && m.last >= m.target {
 			m.live = true
-			events[n] = Event{Kind: chatpb.Kind_LIVE, Sequence: max(m.last, r.floor)}
+			events[n] = Event{Kind: chatpb.Kind_LIVE, Sequence: max(m.last, m.floor)}
 			n++
 			continue
 		}

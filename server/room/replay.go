@@ -85,8 +85,8 @@ func (m *Member) replay(ctx context.Context, events []Event) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if after > 0 {
-		if err := r.whole(ctx, after, entries); err != nil {
+	if owed := m.wholeAfter(after); owed < tail {
+		if err := r.whole(ctx, owed, entries); err != nil {
 			return 0, err
 		}
 	}
@@ -95,6 +95,16 @@ func (m *Member) replay(ctx context.Context, events []Event) (int, error) {
 	}
 	n := m.keep(events, m.step(entries), tail)
 	return n, encodeAll(events[:n])
+}
+
+// wholeAfter returns the sequence after which nothing may be missing of what is read
+// after the last message that the member has had. Who has had none may begin where
+// what is kept does, but misses nothing that has come since it joined.
+func (m *Member) wholeAfter(last uint64) uint64 {
+	if last > 0 {
+		return last
+	}
+	return max(m.target, m.floor)
 }
 
 // step returns those of the entries that are given at a time, and sets how many are
