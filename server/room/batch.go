@@ -180,6 +180,7 @@ func (b *batch) fail(cause error) {
 		if p.duplicate != nil {
 			p.member.owes(owed{weight: p.weight, duplicate: p.duplicate})
 		} else {
+			p.member.broken = true
 			p.member.finish(reason)
 		}
 		r.broadcast()
@@ -222,5 +223,5 @@ func (m *Member) owes(o owed) {
 func (m *Member) failed() bool {
 	m.room.mu.Lock()
 	defer m.room.mu.Unlock()
-	return m.ended != nil && m.ended != ErrSlow && m.ended != ErrClosed
+	return m.broken
 }

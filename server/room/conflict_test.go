@@ -63,6 +63,29 @@ func TestNothingIsStoredAfterAPostThatCouldNotBe(t *testing.T) {
 	wantStored(t, memory, "other", "bob: 3")
 }
 
+// Nor is what somebody had posted who has left since: whoever comes back posts it
+// again, in its order.
+func TestNothingIsStoredAfterAPostOfOneWhoHasLeft(t *testing.T) {
+	memory := roomtest.NewMemory()
+	log := &failingOnce{Log: memory, begun: make(chan struct{}), release: make(chan struct{})}
+	hub := newHub(t, room.Config{Log: log})
+	alice := joinLive(t, hub, "ops", "alice")
+	bob := joinLive(t, hub, "other", "bob")
+	alice.post("1", "1") // fails
+	<-log.begun
+	alice.post("2", "2") // waits behind it
+	alice.Leave()
+	again := joinLive(t, hub, "ops", "alice")
+	again.post("1", "1")
+	again.post("2", "2")
+	bob.post("", "3")
+	close(log.release)
+	bob.wantAck()
+	again.wantAck()
+	again.wantAck()
+	wantStored(t, memory, "ops", "alice: 1", "alice: 2")
+}
+
 // failingOnce fails its first append once it is released.
 type failingOnce struct {
 	room.Log

@@ -64,7 +64,7 @@ func (r *room) restart(ctx context.Context, behind *BehindError) error {
 func (r *room) expel(reason error) {
 	for _, m := range r.members {
 		m.finish(reason)
-		m.owed, m.reading = nil, false
+		m.broken, m.owed, m.reading = true, nil, false
 	}
 	r.broadcast()
 }

@@ -26,10 +26,11 @@ type Member struct {
 	stride int
 
 	// Guarded by the room's mu.
-	ended error
-	last  uint64 // the sequence of the last message had
-	live  bool   // LIVE has been given
-	since uint64 // events at positions before it are older than the membership
+	ended  error
+	broken bool   // a post could not be stored, whether or not that ended it
+	last   uint64 // the sequence of the last message had
+	live   bool   // LIVE has been given
+	since  uint64 // events at positions before it are older than the membership
 	// reading says that the next event is the ring's at position; without it,
 	// messages after last are read from the log.
 	reading  bool
