@@ -43,9 +43,6 @@ func (b *batch) plan() error {
 	at := b.hub.config.Now().Truncate(time.Millisecond).UTC()
 	for i, p := range b.posts {
 		b.draft[i] = -1
-		if p.checked > shares[p.member.room].expected {
-			p.checked = 0 // the room has begun anew since
-		}
 		if p.ID != "" && p.duplicate == nil {
 			if err := p.member.room.check(b.hub.life, p); err != nil {
 				return err
@@ -223,5 +220,5 @@ func (m *Member) owes(o owed) {
 func (m *Member) failed() bool {
 	m.room.mu.Lock()
 	defer m.room.mu.Unlock()
-	return m.broken
+	return m.broken || m.begun != m.room.begun
 }

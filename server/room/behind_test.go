@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"securechat/server/room"
 	"securechat/server/room/roomtest"
@@ -113,4 +115,90 @@ func TestTheLogHasLessOfARoom(t *testing.T) {
 			wantStored(t, log, "ops", append(texts, "alice: 3 again")...)
 		})
 	}
+}
+
+// What waits to be stored when a room begins anew is not, even of one who has left:
+// whether it is a repetition of what is still there nobody looks at any more.
+func TestPostsThatWaitWhenARoomBeginsAnew(t *testing.T) {
+	log := roomtest.NewMemory()
+	begun := make(chan struct{}, 16)
+	var stored []uint64
+	hub := newHub(t, room.Config{Log: tellingLog{log, begun}, Queue: 2, // so that each is appended alone
+		Appended: func(int, time.Duration, error) {
+			newest, _ := log.Newest(context.Background(), "ops")
+			if stored = append(stored, newest); len(stored) == 2 {
+				log.Lose("ops", stored[0])
+			}
+		},
+	})
+	carol := joinLive(t, hub, "other", "carol")
+	alice, again := joinLive(t, hub, "ops", "alice"), joinLive(t, hub, "ops", "alice")
+	release := log.HoldAppends()
+	alice.post("1", "stays")
+	<-begun
+	alice.post("2", "is lost")
+	alice.post("3", "finds that out")
+	again.post("1", "repeated")
+	again.Leave()
+	carol.post("", "the last")
+	release()
+	carol.wantAck()
+	wantStored(t, log, "ops", "alice: stays")
+}
+
+// What a room could be replayed from before it began anew it may not be any more.
+func TestWhoJoinsWhileARoomBeginsAnew(t *testing.T) {
+	log := &heldLog{Memory: roomtest.NewMemory()}
+	hub := newHub(t, room.Config{Log: log, Queue: 4})
+	alice := joinLive(t, hub, "ops", "alice")
+	var sequences []uint64
+	for range 20 {
+		alice.post("", "x")
+		sequences = append(sequences, alice.wantAck().Sequence)
+	}
+	begun, release := log.holdRead()
+	joined := make(chan error)
+	go func() {
+		m, err := hub.Join(t.Context(), "ops", "bob", after(sequences[10]))
+		if err == nil {
+			m.Leave()
+		}
+		joined <- err
+	}()
+	<-begun
+	log.Lose("ops", sequences[5])
+	alice.post("", "y")
+	alice.wantEnd(room.ErrUnavailable)
+	alice.Leave()
+	carol := joinLive(t, hub, "ops", "carol") // once the room has begun anew
+	carol.post("", "z")
+	carol.wantAck()
+	close(release)
+	if err := <-joined; !errors.Is(err, room.ErrUnavailable) {
+		t.Errorf("bob joins with %v, though what came next is lost", err)
+	}
+}
+
+// heldLog holds up what one read returns.
+type heldLog struct {
+	*roomtest.Memory
+	held atomic.Pointer[heldRead]
+}
+
+type heldRead struct{ begun, release chan struct{} }
+
+// holdRead has the next read close begun and return when release is closed.
+func (l *heldLog) holdRead() (begun <-chan struct{}, release chan<- struct{}) {
+	held := &heldRead{make(chan struct{}), make(chan struct{})}
+	l.held.Store(held)
+	return held.begun, held.release
+}
+
+func (l *heldLog) Read(ctx context.Context, key room.Key, after uint64, limit int) ([]room.Entry, bool, error) {
+	entries, more, err := l.Memory.Read(ctx, key, after, limit)
+	if held := l.held.Swap(nil); held != nil {
+		close(held.begun)
+		<-held.release
+	}
+	return entries, more, err
 }

@@ -30,6 +30,16 @@ func (h *Hub) resolve() {
 // errIndexing says that a room's ids are being read.
 var errIndexing = errors.New("room: the room's ids are being read: it begins anew with the next post")
 
+// errAnew says that a room has begun anew while somebody was joining it.
+var errAnew = fmt.Errorf("%w: the room has begun anew meanwhile", ErrUnavailable)
+
+// beginning returns how often the room has begun anew.
+func (r *room) beginning() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.begun
+}
+
 // restart has the room begin anew with what the log has of it, where that is less
 // than was known. All its members end, without the acknowledgements that they are
 // owed, since the log may have lost those messages. Who comes back to a position
@@ -60,11 +70,13 @@ func (r *room) restart(ctx context.Context, behind *BehindError) error {
 	return nil
 }
 
-// expel ends all members at once. With mu.
+// expel ends all members at once; what they and those who have left had posted, and is
+// not stored, will not be: the ids that it was held against are forgotten. With mu.
 func (r *room) expel(reason error) {
+	r.begun++
 	for _, m := range r.members {
 		m.finish(reason)
-		m.broken, m.owed, m.reading = true, nil, false
+		m.owed, m.reading = nil, false
 	}
 	r.broadcast()
 }

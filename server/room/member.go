@@ -18,9 +18,9 @@ type Member struct {
 	done, cut chan struct{}
 	left      sync.Once
 
-	// Set by join: LIVE comes when last has reached target, the room's newest then;
-	// up to floor the log has nothing else of the room.
-	target, floor uint64
+	// Set by join: the room's begun, tail and floor then. LIVE comes when last has
+	// reached target; up to floor the log has nothing beyond it of the room.
+	begun, target, floor uint64
 
 	// Of Next's goroutine: how many entries to read next of a replay.
 	stride int
@@ -60,6 +60,7 @@ func valid(s string) bool { return utf8.ValidString(s) }
 
 // join makes a member. The caller holds the room.
 func (r *room) join(ctx context.Context, user string, from Position) (*Member, error) {
+	begun := r.beginning()
 	if from.Replay {
 		if err := r.reachable(ctx, from.After); err != nil {
 			return nil, err
@@ -71,7 +72,11 @@ func (r *room) join(ctx context.Context, user string, from Position) (*Member, e
 	if r.hub.open.Err() != nil {
 		return nil, ErrClosed
 	}
+	if r.begun != begun { // what was reachable need not be any more
+		return nil, errAnew
+	}
 	r.enter(user)
+	m.begun = begun
 	m.since, m.target, m.floor, m.last = r.ring.head, r.tail, r.floor, r.tail
 	if from.Replay {
 		m.last = from.After

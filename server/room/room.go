@@ -29,6 +29,8 @@ type room struct {
 	// loaded. lost is one before which the room may have had entries, if it had
 	// none left then.
 	floor, lost uint64
+	// begun counts how often the room has begun anew, with less than was known.
+	begun uint64
 	// heard is the newest sequence that another node has told of. Where it is
 	// beyond tail the log has what is in between.
 	heard uint64
