@@ -13,5 +13,9 @@ func (h *Hub) Kept(key Key) (ids, events int) {
 	h.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.index.len(), int(r.ring.head - r.ring.base)
+	ids = len(r.index.one)
+	for _, sequences := range r.index.more {
+		ids += len(sequences)
+	}
+	return ids, int(r.ring.head - r.ring.base)
 }
