@@ -145,6 +145,9 @@ type Hub struct {
 	// are to be read, and those of which an append is in doubt.
 	behind, changed, pruned, awaited, doubted dirty
 
+	// Of users whose replays are read, and for whom the ids of rooms are.
+	replaying, identifying quota
+
 	node   string        // what the other nodes know this one by
 	number atomic.Uint64 // of the last list of users told
 

@@ -81,7 +81,7 @@ func (r *room) join(ctx context.Context, user string, from Position) (*Member, e
 	if from.Replay {
 		m.last = from.After
 	} else {
-		m.read(r.ring.head)
+		m.follow(r.ring.head)
 	}
 	m.place = len(r.members)
 	r.members = append(r.members, m)
@@ -89,8 +89,8 @@ func (r *room) join(ctx context.Context, user string, from Position) (*Member, e
 	return m, nil
 }
 
-// read has the member read the ring from a position on. With the room's mu.
-func (m *Member) read(position uint64) {
+// follow has the member read the ring from a position on. With the room's mu.
+func (m *Member) follow(position uint64) {
 	m.caughtUp()
 	m.reading, m.position = true, position
 	m.room.slowest = min(m.room.slowest, position)
@@ -189,7 +189,7 @@ func (m *Member) over() error {
 func (m *Member) take(events []Event) int {
 	r := m.room
 	if !m.reading && m.last >= r.ring.evicted && m.over() == nil {
-		m.read(r.ring.base)
+		m.follow(r.ring.base)
 	}
 	n := 0
 	for n < len(events) && m.over() == nil {

@@ -58,7 +58,7 @@ func (m *Member) submit(ctx context.Context, one *post) error {
 	r := m.room
 	if one.ID != "" {
 		one.hash = r.hub.config.hash(m.user, one.ID)
-		if err := r.identify(ctx); err != nil {
+		if err := r.identify(ctx, m.user); err != nil {
 			return err
 		}
 		if err := r.check(ctx, one); err != nil {

@@ -81,7 +81,7 @@ func (m *Member) replay(ctx context.Context, events []Event) (int, error) {
 	r.mu.Lock()
 	after, tail := m.last, r.tail
 	r.mu.Unlock()
-	entries, _, err := r.hub.config.Log.Read(ctx, r.key, after, min(len(events), m.stride))
+	entries, err := m.read(ctx, after, min(len(events), m.stride))
 	if err != nil {
 		return 0, err
 	}
@@ -95,6 +95,17 @@ func (m *Member) replay(ctx context.Context, events []Event) (int, error) {
 	}
 	n := m.keep(events, m.step(entries), tail)
 	return n, encodeAll(events[:n])
+}
+
+// read reads a page once the user's other replays leave it a place.
+func (m *Member) read(ctx context.Context, after uint64, limit int) ([]Entry, error) {
+	done, err := m.room.hub.replaying.take(ctx, m.user)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	entries, _, err := m.room.hub.config.Log.Read(ctx, m.room.key, after, limit)
+	return entries, err
 }
 
 // wholeAfter returns the sequence after which nothing may be missing of what is read
