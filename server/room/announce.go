@@ -242,12 +242,13 @@ func (h *Hub) list(key Key, users []noteUser) {
 	}
 }
 
-// farewell tells the other nodes that this one has nobody any more.
-func (r *room) farewell() {
+// farewell tells the other nodes that this one has nobody any more in a room, unless
+// they know: to tell says that what has changed has not been told.
+func (r *room) farewell(tell bool) {
 	r.mu.Lock()
-	had := len(r.present.here) > 0
+	tell = tell || len(r.present.here) > 0
 	r.mu.Unlock()
-	if had && r.hub.config.Cluster != nil {
+	if tell && r.hub.config.Cluster != nil {
 		r.hub.list(r.key, nil)
 	}
 }

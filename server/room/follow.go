@@ -38,6 +38,11 @@ func (d *dirty) take(ctx context.Context) map[*room]bool {
 		return nil
 	case <-d.signal:
 	}
+	return d.left()
+}
+
+// left takes the rooms without waiting.
+func (d *dirty) left() map[*room]bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	rooms := d.rooms

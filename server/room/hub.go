@@ -256,9 +256,10 @@ func (h *Hub) Close(ctx context.Context) error {
 		<-done
 	}
 	h.end()
+	untold := h.changed.left()
 	for _, r := range rooms {
 		r.unfollow()
-		r.farewell()
+		r.farewell(untold[r])
 	}
 	return err
 }

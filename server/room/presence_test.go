@@ -225,6 +225,25 @@ func TestAClosedHubsUsersLeave(t *testing.T) {
 	})
 }
 
+// Who has left just before a hub is closed has left for the others, too, even where
+// telling them was put off because something else had just been told.
+func TestWhoHasLeftBeforeItsHubIsClosedLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hubs, _, _, _ := nodes(t, 2)
+		watcher := joinLive(t, hubs[0], "ops", "watcher")
+		alice := joinLive(t, hubs[1], "ops", "alice")
+		watcher.want("JOINED alice")
+		bob := joinLive(t, hubs[1], "ops", "bob")
+		watcher.want("JOINED bob")
+		time.Sleep(time.Second) // the bubble's clock
+		alice.Leave()
+		synctest.Wait()
+		bob.Leave()
+		closeHub(t, hubs[1])
+		within(t, 3*time.Second, func() { readTo(t, watcher, "LEFT bob") })
+	})
+}
+
 // Notes that get lost are made up for by those that come every few seconds.
 func TestLostNotesAreMadeUpFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
