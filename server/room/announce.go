@@ -34,8 +34,6 @@ func (h *Hub) Members(ctx context.Context, key Key) ([]Presence, error) {
 	switch {
 	case closed:
 		return nil, ErrClosed
-	case r == nil && h.config.Cluster == nil:
-		return nil, nil
 	case r == nil:
 		return h.ask(ctx, key)
 	}
@@ -43,6 +41,9 @@ func (h *Hub) Members(ctx context.Context, key Key) ([]Presence, error) {
 	case <-r.ready:
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+	if r.failed != nil {
+		return h.ask(ctx, key)
 	}
 	if wait := answers - h.config.Now().Sub(r.asked); h.config.Cluster != nil && wait > 0 {
 		if err := pause(ctx, min(wait, answers)); err != nil {
@@ -54,8 +55,12 @@ func (h *Hub) Members(ctx context.Context, key Key) ([]Presence, error) {
 	return r.present.toldByName(), nil
 }
 
-// ask has the other nodes say whom they have in a room that this one does not use.
+// ask has the other nodes, if there are any, say whom they have in a room that this one
+// does not use.
 func (h *Hub) ask(ctx context.Context, key Key) ([]Presence, error) {
+	if h.config.Cluster == nil {
+		return nil, nil
+	}
 	heard := newRoom(h, key)
 	stop, err := h.config.Cluster.Listen(key, func(b []byte) {
 		if n, err := parseNote(b); err == nil && n.Kind == noteUsers && n.Node != h.node {
