@@ -131,6 +131,7 @@ func (b *batch) settleRoom(s *share) {
 			entry.Previous = r.tail
 			p.member.owes(owed{sequence: entry.Sequence, weight: p.weight})
 			r.publish(entry)
+			r.doubtful = false
 		case p.duplicate != nil:
 			b.hub.counts.duplicates.Add(1)
 			p.member.owes(owed{weight: p.weight, duplicate: p.duplicate})
@@ -187,7 +188,7 @@ func (b *batch) fail(cause error) {
 	b.end()
 	if errors.Is(cause, ErrInDoubt) {
 		for _, s := range b.rooms {
-			b.hub.doubted.add(s.room)
+			s.room.doubts()
 		}
 	}
 }

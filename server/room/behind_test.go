@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"securechat/server/room"
@@ -59,6 +61,54 @@ type tellingLog struct {
 func (l tellingLog) Append(ctx context.Context, drafts []room.Draft) (uint64, error) {
 	l.begun <- struct{}{}
 	return l.Log.Append(ctx, drafts)
+}
+
+// It may be stored late: everybody is told all the same, though nothing else is said.
+func TestAPostInDoubtThatIsStoredLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &lateLog{Memory: roomtest.NewMemory()}
+		hub := newHub(t, room.Config{Log: log})
+		alice := joinLive(t, hub, "ops", "alice")
+		bob := joinLive(t, hub, "ops", "bob")
+		alice.want("JOINED bob")
+		alice.post("1", "late")
+		alice.wantEnd(room.ErrInDoubt)
+		bob.wantNothing(20 * time.Second)
+		if _, err := log.Memory.Append(t.Context(), log.late); err != nil {
+			t.Fatal(err)
+		}
+		within(t, 6*time.Second, func() { bob.want("alice: late") })
+		// What is said after it ends the doubt.
+		bob.post("", "after")
+		bob.want("ack after")
+		time.Sleep(time.Minute) // the bubble's clock
+		asked := log.newest.Load()
+		time.Sleep(time.Minute) // the bubble's clock
+		if more := log.newest.Load() - asked; more > 0 {
+			t.Errorf("the log was asked %d times about what is known", more)
+		}
+	})
+}
+
+// lateLog keeps its first append in doubt, and counts what it is asked.
+type lateLog struct {
+	*roomtest.Memory
+	first  sync.Once
+	late   []room.Draft
+	newest atomic.Int64
+}
+
+func (l *lateLog) Append(ctx context.Context, drafts []room.Draft) (sequence uint64, err error) {
+	l.first.Do(func() { l.late, err = drafts, room.ErrInDoubt })
+	if err != nil {
+		return 0, err
+	}
+	return l.Memory.Append(ctx, drafts)
+}
+
+func (l *lateLog) Newest(ctx context.Context, key room.Key) (uint64, error) {
+	l.newest.Add(1)
+	return l.Memory.Newest(ctx, key)
 }
 
 // An operator deletes a room, or the log has lost its end: the room's posts fail at

@@ -27,6 +27,14 @@ func (h *Hub) resolve() {
 	}
 }
 
+// doubts has the room looked at now, and again and again by the keeper.
+func (r *room) doubts() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.doubtful = true
+	r.hub.doubted.add(r)
+}
+
 // errIndexing says that a room's ids are being read.
 var errIndexing = errors.New("room: the room's ids are being read: it begins anew with the next post")
 

@@ -38,6 +38,9 @@ type room struct {
 	// way: what the log has after tail may be this node's own.
 	appending bool
 	pending   int // posts that have not been settled
+	// doubtful says that an append of this node's may yet be stored, since none has
+	// been after it, which would keep it out.
+	doubtful bool
 	// identified says that the index is complete, indexing that it is being read.
 	identified bool
 	indexing   *indexing
