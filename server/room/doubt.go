@@ -14,7 +14,7 @@ func (h *Hub) resolve() {
 		rooms := h.doubted.take(h.open)
 		left := 0
 		for r := range rooms {
-			if err := r.catchUp(h.open); err != nil {
+			if _, err := r.catchUp(h.open); err != nil {
 				h.doubted.add(r)
 				left++
 			}

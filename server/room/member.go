@@ -96,6 +96,16 @@ func (m *Member) follow(position uint64) {
 	m.room.slowest = min(m.room.slowest, position)
 }
 
+// lap has the member read from the log instead of the ring, for as long as Config.Lag
+// if it was live. With the room's mu.
+func (m *Member) lap() {
+	m.reading = false
+	if m.live && m.ended == nil {
+		m.lapped = m.room.hub.config.Now()
+		m.room.lagging++
+	}
+}
+
 // finish ends the membership for a reason, unless it has ended. With the room's mu.
 func (m *Member) finish(reason error) {
 	if m.ended == nil {

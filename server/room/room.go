@@ -25,8 +25,8 @@ type room struct {
 	mu     sync.Mutex
 	loaded bool   // the room has been found in the log
 	tail   uint64 // the newest sequence known, 0 if the log had none of the room
-	// floor is a sequence of the log up to which the room was known when it was
-	// loaded. lost is one before which the room may have had entries, if it had
+	// floor is a sequence of the log up to which it had nothing of the room after
+	// tail when the room was loaded, or was compared with it last. lost is one before which the room may have had entries, if it had
 	// none left then.
 	floor, lost uint64
 	// begun counts how often the room has begun anew, with less than was known.
@@ -135,11 +135,7 @@ func (r *room) overtake() {
 			r.slowest = min(r.slowest, m.position)
 			continue
 		}
-		m.reading = false
-		if m.live && m.ended == nil {
-			m.lapped = r.hub.config.Now()
-			r.lagging++
-		}
+		m.lap()
 	}
 }
 
