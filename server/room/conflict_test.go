@@ -199,6 +199,32 @@ func TestAContendedRoomDoesNotHoldUpOthers(t *testing.T) {
 	}
 }
 
+// Nor does it where very much is posted to it.
+func TestAContendedRoomWithManyPostsDoesNotHoldUpOthers(t *testing.T) {
+	const members, posts = 20, 60
+	memory := roomtest.NewMemory()
+	log := &contendedLog{Log: memory, room: "hot"}
+	hub := newHub(t, room.Config{Log: log})
+	release := memory.HoldAppends()
+	cold := joinLive(t, hub, "cold", "bob")
+	cold.post("", "the first")
+	var hot []*session
+	for range members {
+		hot = append(hot, joinLive(t, hub, "hot", "alice"))
+	}
+	for _, s := range hot {
+		for range posts {
+			s.post("", "never")
+		}
+	}
+	cold.post("", "behind them")
+	release()
+	cold.want("ack the first", "ack behind them")
+	if conflicts := hub.Stats().Conflicts; conflicts > 20 {
+		t.Errorf("the other room's message waited for %d conflicts", conflicts)
+	}
+}
+
 // contendedLog has one room to which another node always writes first.
 type contendedLog struct {
 	room.Log

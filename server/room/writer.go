@@ -69,34 +69,39 @@ func (w *writer) gather() ([]*post, bool) {
 	if len(w.contended) > 0 {
 		w.divide()
 	}
-	more := true
 	if len(w.waiting) == 0 && len(w.contended) == 0 {
 		select {
 		case p := <-w.hub.queue:
-			more = w.take(p)
+			w.take(p)
 		case <-w.hub.open.Done():
 			return nil, false
 		}
 	}
-	for more && len(w.waiting) < w.most {
-		select {
-		case p := <-w.hub.queue:
-			more = w.take(p)
-		default:
-			more = false
-		}
+	for len(w.waiting) < w.most && w.takeQueued() {
 	}
 	return w.batch(), true
 }
 
-// take puts a post where it waits, and returns whether there may be more.
-func (w *writer) take(p *post) bool {
+// takeQueued takes a post if one is queued.
+func (w *writer) takeQueued() bool {
+	select {
+	case p := <-w.hub.queue:
+		w.take(p)
+		return true
+	default:
+		return false
+	}
+}
+
+// take puts a post where it waits. For a contended room there is no other bound than
+// what its members may have unacknowledged: else others would wait in the queue behind
+// its posts.
+func (w *writer) take(p *post) {
 	if c := w.contention(p.member.room); c != nil {
 		c.posts = append(c.posts, p)
-		return len(c.posts) < w.most
+		return
 	}
 	w.waiting = append(w.waiting, p)
-	return true
 }
 
 // divide has what waits of contended rooms follow what these have there.
