@@ -3,6 +3,7 @@ package room_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync/atomic"
 	"testing"
 
@@ -120,6 +121,37 @@ func TestARefusedPostFailsAlone(t *testing.T) {
 	wantStored(t, memory, "ops", "bob: 0", "bob: 1", "bob: 2")
 }
 
+// Nor does it have them stored one by one.
+func TestARefusedPostLeavesItsNeighboursTogether(t *testing.T) {
+	const members, posts = 4, 60
+	memory := roomtest.NewMemory()
+	hub := newHub(t, room.Config{Log: refusingLog{memory}})
+	alice := joinLive(t, hub, "ops", "alice")
+	bobs := make([]*session, members)
+	for i := range bobs {
+		bobs[i] = joinLive(t, hub, room.Key("room"+strconv.Itoa(i)), "bob")
+	}
+	release := memory.HoldAppends()
+	for i := range posts {
+		for _, bob := range bobs {
+			bob.post("", strconv.Itoa(i))
+		}
+		if i == posts/2 {
+			alice.post("", refused)
+		}
+	}
+	release()
+	for i := range posts {
+		for _, bob := range bobs {
+			bob.want("ack " + strconv.Itoa(i))
+		}
+	}
+	alice.wantEnd(errRefused)
+	if appends := hub.Stats().Appends; appends > 20 {
+		t.Errorf("%d posts were stored by %d appends", members*posts, appends)
+	}
+}
+
 const refused = "refused"
 
 var errRefused = errors.New("too large")
@@ -134,6 +166,45 @@ func (l refusingLog) Append(ctx context.Context, drafts []room.Draft) (uint64, e
 		}
 	}
 	return l.Memory.Append(ctx, drafts)
+}
+
+// So it does in a contended room, in which order is kept.
+func TestARefusedPostInAContendedRoom(t *testing.T) {
+	const posts = 20
+	memory := roomtest.NewMemory()
+	log := &conflictingLog{Log: refusingLog{memory}}
+	hub := newHub(t, room.Config{Log: log, Queue: 16}) // eight in a batch
+	alice := joinLive(t, hub, "ops", "alice")
+	bob := joinLive(t, hub, "ops", "bob")
+	release := memory.HoldAppends()
+	bob.post("", "the first")
+	var texts, acks []string
+	for i := range posts {
+		bob.post("", strconv.Itoa(i))
+		texts, acks = append(texts, "bob: "+strconv.Itoa(i)), append(acks, "ack "+strconv.Itoa(i))
+		if i == 2 {
+			alice.post("", refused)
+		}
+	}
+	log.conflicts.Store(3)
+	release()
+	bob.want("ack the first")
+	bob.want(acks...)
+	alice.wantEnd(errRefused)
+	wantStored(t, memory, "ops", append([]string{"bob: the first"}, texts...)...)
+}
+
+// conflictingLog has its next appends of several conflict.
+type conflictingLog struct {
+	room.Log
+	conflicts atomic.Int64
+}
+
+func (l *conflictingLog) Append(ctx context.Context, drafts []room.Draft) (uint64, error) {
+	if len(drafts) > 1 && l.conflicts.Add(-1) >= 0 {
+		return 0, room.ErrConflict
+	}
+	return l.Log.Append(ctx, drafts)
 }
 
 func TestConflictsAreResolved(t *testing.T) {
