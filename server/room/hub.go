@@ -54,6 +54,8 @@ type Config struct {
 	// hash finds the entries with an id again; nil is a keyed one, so that nobody
 	// can make ids that collide.
 	hash func(user, id string) uint64
+	// unusedIDs bounds the ids of rooms that stay loaded unused; 0 is maxUnusedIDs.
+	unusedIDs int
 }
 
 var (
@@ -180,6 +182,9 @@ func New(config Config) *Hub {
 	}
 	if config.Now == nil {
 		config.Now = time.Now
+	}
+	if config.unusedIDs <= 0 {
+		config.unusedIDs = maxUnusedIDs
 	}
 	if config.hash == nil {
 		seed := maphash.MakeSeed()

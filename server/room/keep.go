@@ -149,7 +149,7 @@ func (h *Hub) takeUnused(now time.Time) []*room {
 	var taken []*room
 	rooms, ids := 0, 0
 	for _, r := range rest {
-		if now.Sub(r.idle) < r.lasts && rooms < maxUnused && ids+r.ids <= maxUnusedIDs {
+		if now.Sub(r.idle) < r.lasts && rooms < maxUnused && ids+r.ids <= h.config.unusedIDs {
 			rooms, ids = rooms+1, ids+r.ids
 			continue
 		}
