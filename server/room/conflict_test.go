@@ -47,6 +47,24 @@ func TestAPostThatCannotBeStoredEndsItsMember(t *testing.T) {
 	wantStored(t, log, "ops", "alice: stored", "alice: now")
 }
 
+// Nothing is acknowledged after it either, be it stored since long ago.
+func TestNothingIsAcknowledgedAfterAPostThatCouldNotBeStored(t *testing.T) {
+	hub, log := memoryHub(t)
+	alice := joinLive(t, hub, "ops", "alice")
+	bob := joinLive(t, hub, "other", "bob")
+	alice.post("1", "1")
+	alice.wantAck()
+	release := log.HoldAppends()
+	bob.post("", "holds up")
+	alice.post("1", "before")
+	alice.post("2", "fails")
+	alice.post("1", "after")
+	log.Fail(errors.New("the disk is full"))
+	release()
+	alice.want("ack 1")
+	alice.wantEnd(room.ErrUnavailable)
+}
+
 func TestNothingIsStoredAfterAPostThatCouldNotBe(t *testing.T) {
 	memory := roomtest.NewMemory()
 	log := &failingOnce{Log: memory, begun: make(chan struct{}), release: make(chan struct{})}
