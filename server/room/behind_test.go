@@ -63,6 +63,23 @@ func (l tellingLog) Append(ctx context.Context, drafts []room.Draft) (uint64, er
 	return l.Log.Append(ctx, drafts)
 }
 
+// Where the log cannot be read either, it is looked at again until it can.
+func TestAPostInDoubtWhileTheLogCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub, log := memoryHub(t)
+		alice := joinLive(t, hub, "ops", "alice")
+		bob := joinLive(t, hub, "ops", "bob")
+		alice.want("JOINED bob")
+		log.Doubt(0, 1)
+		log.FailReads(errors.New("no quorum"))
+		alice.post("", "1")
+		alice.wantEnd(room.ErrInDoubt)
+		bob.wantNothing(time.Minute)
+		log.FailReads(nil)
+		within(t, time.Second, func() { bob.want("alice: 1") })
+	})
+}
+
 // It may be stored late: everybody is told all the same, though nothing else is said.
 func TestAPostInDoubtThatIsStoredLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
