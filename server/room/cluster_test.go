@@ -162,7 +162,7 @@ func TestWhatIsStoredDuringALoadIsToldAfterIt(t *testing.T) {
 		late := &lateNewest{Log: two, begun: make(chan struct{}), release: make(chan struct{})}
 		hub := newHub(t, room.Config{Log: late, Cluster: two})
 		joined := make(chan *session)
-		go func() { joined <- join(t, hub, "ops", "bob", live) }()
+		go func() { joined <- join(t, hub, "ops", "bob", beginning) }()
 		<-late.begun
 		alice.post("", "a")
 		alice.wantAck()
