@@ -151,7 +151,8 @@ func (m *Member) Leave() {
 // For one goroutine. After an error there are no more events. Errors: ErrSlow,
 // ErrUnavailable (a post could not be stored, and nothing posted after it is; or
 // the replay could not be read), *GoneError (the log has discarded what was still
-// to be replayed), ErrClosed, the context's.
+// to be replayed, or what other nodes had stored before this one could read it),
+// ErrClosed, the context's.
 func (m *Member) Next(ctx context.Context, events []Event) (int, error) {
 	r := m.room
 	for {
