@@ -34,8 +34,6 @@ func (h *Hub) Members(ctx context.Context, key Key) ([]Presence, error) {
 	switch {
 	case closed:
 		return nil, ErrClosed
-	case r == nil && h.config.Cluster == nil:
-		return nil, nil
 	case r == nil:
 		return h.ask(ctx, key)
 	}
@@ -43,6 +41,9 @@ func (h *Hub) Members(ctx context.Context, key Key) ([]Presence, error) {
 	case <-r.ready:
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+	if r.failed != nil {
+		return h.ask(ctx, key)
 	}
 	if wait := answers - h.config.Now().Sub(r.asked); h.config.Cluster != nil && wait > 0 {
 		if err := pause(ctx, min(wait, answers)); err != nil {
@@ -54,8 +55,12 @@ func (h *Hub) Members(ctx context.Context, key Key) ([]Presence, error) {
 	return r.present.toldByName(), nil
 }
 
-// ask has the other nodes say whom they have in a room that this one does not use.
+// ask has the other nodes, if there are any, say whom they have in a room that this one
+// does not use.
 func (h *Hub) ask(ctx context.Context, key Key) ([]Presence, error) {
+	if h.config.Cluster == nil {
+		return nil, nil
+	}
 	heard := newRoom(h, key)
 	stop, err := h.config.Cluster.Listen(key, func(b []byte) {
 		if n, err := parseNote(b); err == nil && n.Kind == noteUsers && n.Node != h.node {
@@ -242,12 +247,13 @@ func (h *Hub) list(key Key, users []noteUser) {
 	}
 }
 
-// farewell tells the other nodes that this one has nobody any more.
-func (r *room) farewell() {
+// farewell tells the other nodes that this one has nobody any more in a room, unless
+// they know: to tell says that what has changed has not been told.
+func (r *room) farewell(tell bool) {
 	r.mu.Lock()
-	had := len(r.present.here) > 0
+	tell = tell || len(r.present.here) > 0
 	r.mu.Unlock()
-	if had && r.hub.config.Cluster != nil {
+	if tell && r.hub.config.Cluster != nil {
 		r.hub.list(r.key, nil)
 	}
 }

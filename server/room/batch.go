@@ -43,9 +43,6 @@ func (b *batch) plan() error {
 	at := b.hub.config.Now().Truncate(time.Millisecond).UTC()
 	for i, p := range b.posts {
 		b.draft[i] = -1
-		if p.checked > shares[p.member.room].expected {
-			p.checked = 0 // the room has begun anew since
-		}
 		if p.ID != "" && p.duplicate == nil {
 			if err := p.member.room.check(b.hub.life, p); err != nil {
 				return err
@@ -134,6 +131,7 @@ func (b *batch) settleRoom(s *share) {
 			entry.Previous = r.tail
 			p.member.owes(owed{sequence: entry.Sequence, weight: p.weight})
 			r.publish(entry)
+			r.doubtful = false
 		case p.duplicate != nil:
 			b.hub.counts.duplicates.Add(1)
 			p.member.owes(owed{weight: p.weight, duplicate: p.duplicate})
@@ -180,6 +178,7 @@ func (b *batch) fail(cause error) {
 		if p.duplicate != nil {
 			p.member.owes(owed{weight: p.weight, duplicate: p.duplicate})
 		} else {
+			p.member.broken = true
 			p.member.finish(reason)
 		}
 		r.broadcast()
@@ -189,7 +188,7 @@ func (b *batch) fail(cause error) {
 	b.end()
 	if errors.Is(cause, ErrInDoubt) {
 		for _, s := range b.rooms {
-			b.hub.doubted.add(s.room)
+			s.room.doubts()
 		}
 	}
 }
@@ -222,5 +221,5 @@ func (m *Member) owes(o owed) {
 func (m *Member) failed() bool {
 	m.room.mu.Lock()
 	defer m.room.mu.Unlock()
-	return m.ended != nil && m.ended != ErrSlow && m.ended != ErrClosed
+	return m.broken || m.begun != m.room.begun
 }

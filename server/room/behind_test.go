@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"securechat/server/room"
 	"securechat/server/room/roomtest"
@@ -57,6 +61,71 @@ type tellingLog struct {
 func (l tellingLog) Append(ctx context.Context, drafts []room.Draft) (uint64, error) {
 	l.begun <- struct{}{}
 	return l.Log.Append(ctx, drafts)
+}
+
+// Where the log cannot be read either, it is looked at again until it can.
+func TestAPostInDoubtWhileTheLogCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub, log := memoryHub(t)
+		alice := joinLive(t, hub, "ops", "alice")
+		bob := joinLive(t, hub, "ops", "bob")
+		alice.want("JOINED bob")
+		log.Doubt(0, 1)
+		log.FailReads(errors.New("no quorum"))
+		alice.post("", "1")
+		alice.wantEnd(room.ErrInDoubt)
+		bob.wantNothing(61 * time.Second) // not when rooms are compared
+		log.FailReads(nil)
+		within(t, time.Second, func() { bob.want("alice: 1") })
+	})
+}
+
+// It may be stored late: everybody is told all the same, though nothing else is said.
+func TestAPostInDoubtThatIsStoredLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &lateLog{Memory: roomtest.NewMemory()}
+		hub := newHub(t, room.Config{Log: log})
+		alice := joinLive(t, hub, "ops", "alice")
+		bob := joinLive(t, hub, "ops", "bob")
+		alice.want("JOINED bob")
+		alice.post("1", "late")
+		alice.wantEnd(room.ErrInDoubt)
+		bob.wantNothing(20 * time.Second)
+		if _, err := log.Memory.Append(t.Context(), log.late); err != nil {
+			t.Fatal(err)
+		}
+		within(t, 6*time.Second, func() { bob.want("alice: late") })
+		// What is said after it ends the doubt.
+		bob.post("", "after")
+		bob.want("ack after")
+		time.Sleep(time.Minute) // the bubble's clock
+		asked := log.newest.Load()
+		time.Sleep(time.Minute) // the bubble's clock
+		if more := log.newest.Load() - asked; more > 0 {
+			t.Errorf("the log was asked %d times about what is known", more)
+		}
+	})
+}
+
+// lateLog keeps its first append in doubt, and counts what it is asked.
+type lateLog struct {
+	*roomtest.Memory
+	first  sync.Once
+	late   []room.Draft
+	newest atomic.Int64
+}
+
+func (l *lateLog) Append(ctx context.Context, drafts []room.Draft) (sequence uint64, err error) {
+	l.first.Do(func() { l.late, err = drafts, room.ErrInDoubt })
+	if err != nil {
+		return 0, err
+	}
+	return l.Memory.Append(ctx, drafts)
+}
+
+func (l *lateLog) Newest(ctx context.Context, key room.Key) (uint64, error) {
+	l.newest.Add(1)
+	return l.Memory.Newest(ctx, key)
 }
 
 // An operator deletes a room, or the log has lost its end: the room's posts fail at
@@ -113,4 +182,89 @@ func TestTheLogHasLessOfARoom(t *testing.T) {
 			wantStored(t, log, "ops", append(texts, "alice: 3 again")...)
 		})
 	}
+}
+
+// What waits to be stored when a room begins anew is not, even of one who has left:
+// whether it is a repetition of what is still there nobody looks at any more.
+func TestPostsThatWaitWhenARoomBeginsAnew(t *testing.T) {
+	log := roomtest.NewMemory()
+	begun := make(chan struct{}, 16)
+	var stored []uint64
+	hub := newHub(t, room.Config{Log: tellingLog{log, begun}, Queue: 2, // so that each is appended alone
+		Appended: func(int, time.Duration, error) {
+			newest, _ := log.Newest(context.Background(), "ops")
+			if stored = append(stored, newest); len(stored) == 2 {
+				log.Lose("ops", stored[0])
+			}
+		},
+	})
+	carol := joinLive(t, hub, "other", "carol")
+	alice, again := joinLive(t, hub, "ops", "alice"), joinLive(t, hub, "ops", "alice")
+	release := log.HoldAppends()
+	alice.post("1", "stays")
+	<-begun
+	alice.post("2", "is lost")
+	alice.post("3", "finds that out")
+	again.post("1", "repeated")
+	again.Leave()
+	carol.post("", "the last")
+	release()
+	carol.wantAck()
+	wantStored(t, log, "ops", "alice: stays")
+}
+
+// What a room could be replayed from before it began anew it may not be any more.
+func TestWhoJoinsWhileARoomBeginsAnew(t *testing.T) {
+	log := &heldLog{Memory: roomtest.NewMemory()}
+	hub := newHub(t, room.Config{Log: log, Queue: 4})
+	alice := joinLive(t, hub, "ops", "alice")
+	var sequences []uint64
+	for range 20 {
+		alice.post("", "x")
+		sequences = append(sequences, alice.wantAck().Sequence)
+	}
+	begun, release := log.holdRead()
+	joined := make(chan error)
+	go func() {
+		m, err := hub.Join(t.Context(), "ops", "bob", after(sequences[10]))
+		if err == nil {
+			m.Leave()
+		}
+		joined <- err
+	}()
+	<-begun
+	log.Lose("ops", sequences[5])
+	alice.post("", "y")
+	alice.wantEnd(room.ErrUnavailable)
+	carol := joinLive(t, hub, "other", "carol")
+	carol.post("", "z")
+	carol.wantAck() // the room has begun anew
+	close(release)
+	if err := <-joined; !errors.Is(err, room.ErrUnavailable) {
+		t.Errorf("bob joins with %v, though what came next is lost", err)
+	}
+}
+
+// heldLog holds up what one read returns.
+type heldLog struct {
+	*roomtest.Memory
+	held atomic.Pointer[heldRead]
+}
+
+type heldRead struct{ begun, release chan struct{} }
+
+// holdRead has the next read close begun and return when release is closed.
+func (l *heldLog) holdRead() (begun <-chan struct{}, release chan<- struct{}) {
+	held := &heldRead{make(chan struct{}), make(chan struct{})}
+	l.held.Store(held)
+	return held.begun, held.release
+}
+
+func (l *heldLog) Read(ctx context.Context, key room.Key, after uint64, limit int) ([]room.Entry, bool, error) {
+	entries, more, err := l.Memory.Read(ctx, key, after, limit)
+	if held := l.held.Swap(nil); held != nil {
+		close(held.begun)
+		<-held.release
+	}
+	return entries, more, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -128,6 +129,64 @@ func TestEntriesOfOthersDuringAnAppend(t *testing.T) {
 	if fmt.Sprint(got["alice"]) != fmt.Sprint(got["bob"]) {
 		t.Errorf("the orders differ: %v", got)
 	}
+}
+
+// What another node stores while this one's append is under way, or while it loads the
+// room, is told as soon as that is over, not only when rooms are compared.
+func TestWhatIsStoredDuringAnAppendIsToldAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hubs, _, log, _ := nodes(t, 2)
+		alice := joinLive(t, hubs[0], "ops", "alice")
+		bob := joinLive(t, hubs[1], "ops", "bob")
+		alice.rest(time.Second)
+		bob.rest(time.Second)
+		release := log.HoldAnswers()
+		alice.post("", "a")
+		synctest.Wait()
+		bob.post("", "b") // conflicts, and is stored then
+		synctest.Wait()
+		within(t, 100*time.Millisecond, func() {
+			release()
+			alice.want("ack a", "bob: b")
+			bob.want("alice: a", "ack b")
+		})
+	})
+}
+
+func TestWhatIsStoredDuringALoadIsToldAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := roomtest.NewMemory()
+		cluster := roomtest.NewCluster(log)
+		one, two := cluster.Node(), cluster.Node()
+		alice := joinLive(t, newHub(t, room.Config{Log: one, Cluster: one}), "ops", "alice")
+		late := &lateNewest{Log: two, begun: make(chan struct{}), release: make(chan struct{})}
+		hub := newHub(t, room.Config{Log: late, Cluster: two})
+		joined := make(chan *session)
+		go func() { joined <- join(t, hub, "ops", "bob", beginning) }()
+		<-late.begun
+		alice.post("", "a")
+		alice.wantAck()
+		synctest.Wait()
+		close(late.release)
+		bob := <-joined
+		within(t, 100*time.Millisecond, func() { readTo(t, bob, "alice: a") })
+	})
+}
+
+// lateNewest says a room's newest, the first time, when release is closed.
+type lateNewest struct {
+	room.Log
+	first          sync.Once
+	begun, release chan struct{}
+}
+
+func (l *lateNewest) Newest(ctx context.Context, key room.Key) (uint64, error) {
+	newest, err := l.Log.Newest(ctx, key)
+	l.first.Do(func() {
+		close(l.begun)
+		<-l.release
+	})
+	return newest, err
 }
 
 // Everything at once: nodes that write to one room, with entries and notes lost,

@@ -3,6 +3,7 @@ package room_test
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync/atomic"
 	"testing"
 
@@ -46,6 +47,24 @@ func TestAPostThatCannotBeStoredEndsItsMember(t *testing.T) {
 	wantStored(t, log, "ops", "alice: stored", "alice: now")
 }
 
+// Nothing is acknowledged after it either, be it stored since long ago.
+func TestNothingIsAcknowledgedAfterAPostThatCouldNotBeStored(t *testing.T) {
+	hub, log := memoryHub(t)
+	alice := joinLive(t, hub, "ops", "alice")
+	bob := joinLive(t, hub, "other", "bob")
+	alice.post("1", "1")
+	alice.wantAck()
+	release := log.HoldAppends()
+	bob.post("", "holds up")
+	alice.post("1", "before")
+	alice.post("2", "fails")
+	alice.post("1", "after")
+	log.Fail(errors.New("the disk is full"))
+	release()
+	alice.want("ack 1")
+	alice.wantEnd(room.ErrUnavailable)
+}
+
 func TestNothingIsStoredAfterAPostThatCouldNotBe(t *testing.T) {
 	memory := roomtest.NewMemory()
 	log := &failingOnce{Log: memory, begun: make(chan struct{}), release: make(chan struct{})}
@@ -61,6 +80,29 @@ func TestNothingIsStoredAfterAPostThatCouldNotBe(t *testing.T) {
 	alice.wantEnd(room.ErrUnavailable)
 	wantStored(t, memory, "ops")
 	wantStored(t, memory, "other", "bob: 3")
+}
+
+// Nor is what somebody had posted who has left since: whoever comes back posts it
+// again, in its order.
+func TestNothingIsStoredAfterAPostOfOneWhoHasLeft(t *testing.T) {
+	memory := roomtest.NewMemory()
+	log := &failingOnce{Log: memory, begun: make(chan struct{}), release: make(chan struct{})}
+	hub := newHub(t, room.Config{Log: log})
+	alice := joinLive(t, hub, "ops", "alice")
+	bob := joinLive(t, hub, "other", "bob")
+	alice.post("1", "1") // fails
+	<-log.begun
+	alice.post("2", "2") // waits behind it
+	alice.Leave()
+	again := joinLive(t, hub, "ops", "alice")
+	again.post("1", "1")
+	again.post("2", "2")
+	bob.post("", "3")
+	close(log.release)
+	bob.wantAck()
+	again.wantAck()
+	again.wantAck()
+	wantStored(t, memory, "ops", "alice: 1", "alice: 2")
 }
 
 // failingOnce fails its first append once it is released.
@@ -97,6 +139,37 @@ func TestARefusedPostFailsAlone(t *testing.T) {
 	wantStored(t, memory, "ops", "bob: 0", "bob: 1", "bob: 2")
 }
 
+// Nor does it have them stored one by one.
+func TestARefusedPostLeavesItsNeighboursTogether(t *testing.T) {
+	const members, posts = 4, 60
+	memory := roomtest.NewMemory()
+	hub := newHub(t, room.Config{Log: refusingLog{memory}})
+	alice := joinLive(t, hub, "ops", "alice")
+	bobs := make([]*session, members)
+	for i := range bobs {
+		bobs[i] = joinLive(t, hub, room.Key("room"+strconv.Itoa(i)), "bob")
+	}
+	release := memory.HoldAppends()
+	for i := range posts {
+		for _, bob := range bobs {
+			bob.post("", strconv.Itoa(i))
+		}
+		if i == posts/2 {
+			alice.post("", refused)
+		}
+	}
+	release()
+	for i := range posts {
+		for _, bob := range bobs {
+			bob.want("ack " + strconv.Itoa(i))
+		}
+	}
+	alice.wantEnd(errRefused)
+	if appends := hub.Stats().Appends; appends > 20 {
+		t.Errorf("%d posts were stored by %d appends", members*posts, appends)
+	}
+}
+
 const refused = "refused"
 
 var errRefused = errors.New("too large")
@@ -111,6 +184,45 @@ func (l refusingLog) Append(ctx context.Context, drafts []room.Draft) (uint64, e
 		}
 	}
 	return l.Memory.Append(ctx, drafts)
+}
+
+// So it does in a contended room, in which order is kept.
+func TestARefusedPostInAContendedRoom(t *testing.T) {
+	const posts = 20
+	memory := roomtest.NewMemory()
+	log := &conflictingLog{Log: refusingLog{memory}}
+	hub := newHub(t, room.Config{Log: log, Queue: 16}) // eight in a batch
+	alice := joinLive(t, hub, "ops", "alice")
+	bob := joinLive(t, hub, "ops", "bob")
+	release := memory.HoldAppends()
+	bob.post("", "the first")
+	var texts, acks []string
+	for i := range posts {
+		bob.post("", strconv.Itoa(i))
+		texts, acks = append(texts, "bob: "+strconv.Itoa(i)), append(acks, "ack "+strconv.Itoa(i))
+		if i == 2 {
+			alice.post("", refused)
+		}
+	}
+	log.conflicts.Store(3)
+	release()
+	bob.want("ack the first")
+	bob.want(acks...)
+	alice.wantEnd(errRefused)
+	wantStored(t, memory, "ops", append([]string{"bob: the first"}, texts...)...)
+}
+
+// conflictingLog has its next appends of several conflict.
+type conflictingLog struct {
+	room.Log
+	conflicts atomic.Int64
+}
+
+func (l *conflictingLog) Append(ctx context.Context, drafts []room.Draft) (uint64, error) {
+	if len(drafts) > 1 && l.conflicts.Add(-1) >= 0 {
+		return 0, room.ErrConflict
+	}
+	return l.Log.Append(ctx, drafts)
 }
 
 func TestConflictsAreResolved(t *testing.T) {
@@ -173,6 +285,32 @@ func TestAContendedRoomDoesNotHoldUpOthers(t *testing.T) {
 	}
 	if stored := hub.Stats().Posts; stored != 50 {
 		t.Errorf("%d posts are stored", stored)
+	}
+}
+
+// Nor does it where very much is posted to it.
+func TestAContendedRoomWithManyPostsDoesNotHoldUpOthers(t *testing.T) {
+	const members, posts = 20, 60
+	memory := roomtest.NewMemory()
+	log := &contendedLog{Log: memory, room: "hot"}
+	hub := newHub(t, room.Config{Log: log})
+	release := memory.HoldAppends()
+	cold := joinLive(t, hub, "cold", "bob")
+	cold.post("", "the first")
+	var hot []*session
+	for range members {
+		hot = append(hot, joinLive(t, hub, "hot", "alice"))
+	}
+	for _, s := range hot {
+		for range posts {
+			s.post("", "never")
+		}
+	}
+	cold.post("", "behind them")
+	release()
+	cold.want("ack the first", "ack behind them")
+	if conflicts := hub.Stats().Conflicts; conflicts > 20 {
+		t.Errorf("the other room's message waited for %d conflicts", conflicts)
 	}
 }
 

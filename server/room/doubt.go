@@ -14,7 +14,7 @@ func (h *Hub) resolve() {
 		rooms := h.doubted.take(h.open)
 		left := 0
 		for r := range rooms {
-			if err := r.catchUp(h.open); err != nil {
+			if _, err := r.catchUp(h.open); err != nil {
 				h.doubted.add(r)
 				left++
 			}
@@ -27,8 +27,26 @@ func (h *Hub) resolve() {
 	}
 }
 
+// doubts has the room looked at now, and again and again by the keeper.
+func (r *room) doubts() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.doubtful = true
+	r.hub.doubted.add(r)
+}
+
 // errIndexing says that a room's ids are being read.
 var errIndexing = errors.New("room: the room's ids are being read: it begins anew with the next post")
+
+// errAnew says that a room has begun anew while somebody was joining it.
+var errAnew = fmt.Errorf("%w: the room has begun anew meanwhile", ErrUnavailable)
+
+// beginning returns how often the room has begun anew.
+func (r *room) beginning() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.begun
+}
 
 // restart has the room begin anew with what the log has of it, where that is less
 // than was known. All its members end, without the acknowledgements that they are
@@ -60,8 +78,10 @@ func (r *room) restart(ctx context.Context, behind *BehindError) error {
 	return nil
 }
 
-// expel ends all members at once. With mu.
+// expel ends all members at once; what they and those who have left had posted, and is
+// not stored, will not be: the ids that it was held against are forgotten. With mu.
 func (r *room) expel(reason error) {
+	r.begun++
 	for _, m := range r.members {
 		m.finish(reason)
 		m.owed, m.reading = nil, false

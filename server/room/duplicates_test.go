@@ -3,7 +3,10 @@ package room_test
 import (
 	"runtime"
 	"slices"
+	"strconv"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	chatpb "securechat/proto/chat"
 	"securechat/server/room"
@@ -214,4 +217,36 @@ func TestARepeatedPostIsAcknowledgedAtItsPlace(t *testing.T) {
 	if want := []string{"alice: 1", "alice: 2", "ack 2", "alice: 3", "ack 4"}; !slices.Equal(order, want) {
 		t.Errorf("told %q, want %q", order, want)
 	}
+}
+
+// An id that is posted again each time its message has been discarded finds no more
+// to look at each time, neither where it is posted nor on another node.
+func TestIdsOfDiscardedMessagesAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const keep, ids, rounds = 4, 8, 600
+		log := roomtest.NewMemoryWithin(roomtest.Limits{MaxPerRoom: keep})
+		cluster := roomtest.NewCluster(log)
+		posting, other := cluster.Node(), cluster.Node()
+		reads := &countingLog{Log: posting}
+		hub := newHub(t, room.Config{Log: reads, Cluster: posting, Queue: keep})
+		otherHub := newHub(t, room.Config{Log: other, Cluster: other})
+		bob := joinLive(t, otherHub, "ops", "bob")
+		bob.Prepare()
+		alice := joinLive(t, hub, "ops", "alice")
+		synctest.Wait()
+		for i := range rounds * ids {
+			alice.post(strconv.Itoa(i%ids), "text")
+			alice.wantAck()
+		}
+		time.Sleep(time.Second) // the bubble's clock
+		synctest.Wait()
+		if got := reads.read.Load(); got > 2*rounds*ids {
+			t.Errorf("%d entries were read for %d posts", got, rounds*ids)
+		}
+		for name, hub := range map[string]*room.Hub{"where they are posted": hub, "on another node": otherHub} {
+			if got, _ := hub.Kept("ops"); got > 2*ids {
+				t.Errorf("%s %d ids are kept of %d messages", name, got, keep)
+			}
+		}
+	})
 }

@@ -6,6 +6,12 @@ func (c Config) WithHash(hash func(user, id string) uint64) Config {
 	return c
 }
 
+// WithUnusedIDs has rooms that nobody uses keep so many ids at most.
+func (c Config) WithUnusedIDs(most int) Config {
+	c.unusedIDs = most
+	return c
+}
+
 // Kept returns how many ids and events the hub has of a room that it has loaded.
 func (h *Hub) Kept(key Key) (ids, events int) {
 	h.mu.Lock()
@@ -13,5 +19,9 @@ func (h *Hub) Kept(key Key) (ids, events int) {
 	h.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.index.len(), int(r.ring.head - r.ring.base)
+	ids = len(r.index.one)
+	for _, sequences := range r.index.more {
+		ids += len(sequences)
+	}
+	return ids, int(r.ring.head - r.ring.base)
 }

@@ -38,6 +38,11 @@ func (d *dirty) take(ctx context.Context) map[*room]bool {
 		return nil
 	case <-d.signal:
 	}
+	return d.left()
+}
+
+// left takes the rooms without waiting.
+func (d *dirty) left() map[*room]bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	rooms := d.rooms
@@ -52,15 +57,42 @@ func (h *Hub) read(r *room) { h.behind.add(r) }
 // serve now is left to the keeper, which has it compared again.
 func (h *Hub) catchUp() {
 	for h.open.Err() == nil {
-		var failed error
-		for r := range h.behind.take(h.open) {
-			if err := r.catchUp(h.open); err != nil && err != errBusy {
-				failed = err
-			}
-		}
+		failed := h.compare(h.behind.take(h.open))
 		if failed != nil && h.open.Err() == nil {
 			h.config.Logger.Warn("rooms could not be compared with the log", "error", failed)
 		}
+	}
+}
+
+// compare publishes what the log has of the rooms, and returns the last error.
+func (h *Hub) compare(rooms map[*room]bool) (failed error) {
+	if len(rooms) == 0 {
+		return nil
+	}
+	first, last, err := h.config.Log.Span(h.open)
+	if err != nil {
+		return err
+	}
+	for r := range rooms {
+		newest, err := r.catchUp(h.open)
+		switch {
+		case err == nil:
+			r.compared(first, last, newest)
+		case err != errBusy:
+			failed = err
+		}
+	}
+	return failed
+}
+
+// compared notes that what the log has had of the room up to last is published: newest
+// was its newest after that. Where it had none, that says so only if the log had
+// discarded nothing since the comparison before.
+func (r *room) compared(first, last, newest uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if newest > 0 || first <= r.floor+1 {
+		r.floor = max(r.floor, last)
 	}
 }
 

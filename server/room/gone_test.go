@@ -3,7 +3,10 @@ package room_test
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	chatpb "securechat/proto/chat"
 	"securechat/server/room"
 	"securechat/server/room/roomtest"
 )
@@ -95,6 +98,27 @@ func TestWhoHasHadAllMayComeBackToAnEmptiedRoom(t *testing.T) {
 	}
 }
 
+// Who has had nothing yet is not left out of what has come since it joined either.
+func TestWhatCameSinceAMemberJoinedIsNotLeftOut(t *testing.T) {
+	for name, from := range map[string]room.Position{"live": live, "from the beginning": beginning} {
+		t.Run(name, func(t *testing.T) {
+			log := roomtest.NewMemoryWithin(roomtest.Limits{MaxPerRoom: 4})
+			hub := newHub(t, room.Config{Log: log, Queue: 8, Lag: time.Hour})
+			bob := join(t, hub, "ops", "bob", from)
+			bob.post("", "discarded before it is read")
+			fillRoom(t, hub, "ops", 20)
+			entries, _, err := log.Read(t.Context(), "ops", 0, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var gone *room.GoneError
+			if e, err := bob.next(); !errors.As(err, &gone) || gone.Oldest != entries[0].Previous {
+				t.Errorf("got %s, %v", show(e), err)
+			}
+		})
+	}
+}
+
 // What is discarded while it is being replayed is not left out silently.
 func TestAReplayThatRetentionOvertakesEnds(t *testing.T) {
 	hub, log := memoryHub(t)
@@ -112,4 +136,91 @@ func TestAReplayThatRetentionOvertakesEnds(t *testing.T) {
 	if _, err := m.Next(t.Context(), make([]room.Event, 3)); !errors.As(err, &gone) || gone.Oldest != sequences[9] {
 		t.Errorf("%v", err)
 	}
+}
+
+// What another node has stored, and the log has discarded before this one got to read
+// it, is not left out silently either, whether the node is told of it or finds out by
+// a conflict.
+func TestWhatANodeCouldNotReadInTimeIsNotLeftOut(t *testing.T) {
+	for name, before := range map[string]int{"in a room": 2, "in a room that was empty": 0} {
+		for _, how := range []string{"told", "by a conflict"} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					log := roomtest.NewMemoryWithin(roomtest.Limits{MaxPerRoom: 4})
+					cluster := roomtest.NewCluster(log)
+					one, two := cluster.Node(), cluster.Node()
+					writing := newHub(t, room.Config{Log: one, Cluster: one})
+					hub := newHub(t, room.Config{Log: two, Cluster: two})
+					bob := joinLive(t, hub, "ops", "bob")
+					carol := joinLive(t, hub, "ops", "carol")
+					dave := joinLive(t, hub, "ops", "dave")
+					for range before {
+						fillRoom(t, writing, "ops", 1)
+						readTo(t, bob, "filler: filling")
+						readTo(t, carol, "filler: filling")
+					}
+					cluster.DropEntries(func(room.Entry) bool { return true })
+					fillRoom(t, writing, "ops", 20)
+					cluster.DropEntries(nil)
+					if how == "told" {
+						fillRoom(t, writing, "ops", 1)
+					} else {
+						dave.post("", "from here")
+					}
+					synctest.Wait()
+					entries, _, err := log.Read(t.Context(), "ops", 0, 1)
+					if err != nil {
+						t.Fatal(err)
+					}
+					oldest := entries[0].Previous
+					for _, s := range []*session{bob, carol} {
+						var gone *room.GoneError
+						for err == nil {
+							var e room.Event
+							if e, err = s.next(); err == nil && e.Kind == chatpb.Kind_MESSAGE {
+								t.Fatalf("got %s, after what is discarded", show(e))
+							}
+						}
+						if !errors.As(err, &gone) || gone.Oldest != oldest {
+							t.Errorf("ended with %v, want that all up to %d is gone", err, oldest)
+						}
+						err = nil
+						s.Leave()
+					}
+					again := join(t, hub, "ops", "bob", after(oldest))
+					for range 3 {
+						readTo(t, again, "filler: filling")
+					}
+				})
+			})
+		}
+	}
+}
+
+// A room in which nothing has been said for longer than messages are kept: whoever
+// says something next on a node that knows nothing of it, nobody has missed anything.
+func TestARoomThatWasSilentForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hubs, _, log, _ := nodes(t, 2)
+		bob := joinLive(t, hubs[0], "ops", "bob")
+		bob.post("", "long ago")
+		readTo(t, bob, "ack long ago")
+		silent := joinLive(t, hubs[0], "silent", "bob")
+		for range 3 {
+			fillMore(t, log, "other", 5)
+			time.Sleep(6 * time.Second) // the bubble's clock: rooms are compared
+			_, last, err := log.Span(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			log.DiscardBefore(last + 1)
+		}
+		for _, key := range []room.Key{"ops", "silent"} {
+			alice := joinLive(t, hubs[1], key, "alice")
+			alice.post("", "hello")
+			readTo(t, alice, "ack hello")
+		}
+		readTo(t, bob, "alice: hello")
+		readTo(t, silent, "alice: hello")
+	})
 }

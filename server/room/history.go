@@ -22,36 +22,44 @@ func (h *Hub) HistoryAfter(ctx context.Context, key Key, after uint64, limit int
 		return nil, false, ErrClosed
 	}
 	limit = min(max(limit, 1), maxHistory)
-	entries, more, err = h.config.Log.Read(ctx, key, after, limit)
-	if err != nil || after == 0 {
-		return entries, more, err
-	}
-	if len(entries) > 0 {
-		if entries[0].Previous > after {
+	for attempt := 0; ; attempt++ {
+		entries, more, err = h.config.Log.Read(ctx, key, after, limit)
+		switch {
+		case err != nil:
+			return nil, false, err
+		case len(entries) > 0 && after > 0 && entries[0].Previous > after:
 			return nil, false, &GoneError{Oldest: entries[0].Previous}
+		case len(entries) > 0:
+			return entries, more, nil
 		}
-		return entries, more, nil
+		if none, err := h.noneAfter(ctx, key, after); none || err != nil {
+			return nil, false, err
+		}
+		// Whoever answered the read lags.
+		if err := pause(ctx, backoff(attempt)); err != nil {
+			return nil, false, err
+		}
 	}
-	return nil, false, h.noneAfter(ctx, key, after)
 }
 
-// noneAfter returns a *GoneError if a sequence after which a room has nothing is
-// one of which that says nothing: of another log, or older than all that is kept.
-func (h *Hub) noneAfter(ctx context.Context, key Key, after uint64) error {
+// noneAfter says whether a room has nothing after a sequence, and returns a *GoneError
+// if the sequence is one of which that says nothing: of another log, or older than all
+// that is kept.
+func (h *Hub) noneAfter(ctx context.Context, key Key, after uint64) (bool, error) {
 	first, last, err := h.config.Log.Span(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	newest, err := h.config.Log.Newest(ctx, key)
 	switch {
 	case err != nil:
-		return err
+		return false, err
 	case after > last:
-		return &GoneError{Oldest: max(newest, first-1)}
-	case newest == 0 && after < first-1:
-		return &GoneError{Oldest: first - 1}
+		return false, &GoneError{Oldest: max(newest, first-1)}
+	case newest == 0 && after > 0 && after < first-1:
+		return false, &GoneError{Oldest: first - 1}
 	default:
-		return nil
+		return newest <= after, nil
 	}
 }
 

@@ -133,6 +133,25 @@ func TestHistoryOfAnEmptyRoomIsEmpty(t *testing.T) {
 	}
 }
 
+// A node of the log's that lags does not make an end of what comes after a cursor.
+func TestHistoryOnALaggingNode(t *testing.T) {
+	log := roomtest.NewMemory()
+	sequences := fill(t, log, 10, func(int) room.Key { return "ops" })
+	lagging := &laggingLog{Log: log}
+	hub := newHub(t, room.Config{Log: lagging})
+	for _, at := range []int{0, 4} {
+		var cursor uint64
+		if at > 0 {
+			cursor = sequences[at-1]
+		}
+		lagging.behind.Store(3)
+		entries, more, err := hub.HistoryAfter(t.Context(), "ops", cursor, 5)
+		if err != nil || !more || !slices.Equal(sequencesOf(entries), sequences[at:at+5]) {
+			t.Errorf("after %d: %v %v %v", cursor, sequencesOf(entries), more, err)
+		}
+	}
+}
+
 func TestRoomsHaveEntriesOrMembers(t *testing.T) {
 	hub, _ := memoryHub(t)
 	spoken := joinLive(t, hub, "spoken", "alice")

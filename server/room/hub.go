@@ -54,6 +54,8 @@ type Config struct {
 	// hash finds the entries with an id again; nil is a keyed one, so that nobody
 	// can make ids that collide.
 	hash func(user, id string) uint64
+	// unusedIDs bounds the ids of rooms that stay loaded unused; 0 is maxUnusedIDs.
+	unusedIDs int
 }
 
 var (
@@ -145,6 +147,9 @@ type Hub struct {
 	// are to be read, and those of which an append is in doubt.
 	behind, changed, pruned, awaited, doubted dirty
 
+	// Of users whose replays are read, and for whom the ids of rooms are.
+	replaying, identifying quota
+
 	node   string        // what the other nodes know this one by
 	number atomic.Uint64 // of the last list of users told
 
@@ -177,6 +182,9 @@ func New(config Config) *Hub {
 	}
 	if config.Now == nil {
 		config.Now = time.Now
+	}
+	if config.unusedIDs <= 0 {
+		config.unusedIDs = maxUnusedIDs
 	}
 	if config.hash == nil {
 		seed := maphash.MakeSeed()
@@ -253,9 +261,10 @@ func (h *Hub) Close(ctx context.Context) error {
 		<-done
 	}
 	h.end()
+	untold := h.changed.left()
 	for _, r := range rooms {
 		r.unfollow()
-		r.farewell()
+		r.farewell(untold[r])
 	}
 	return err
 }

@@ -24,14 +24,15 @@ func (m *Member) Prepare() {
 
 // identifyAll reads the ids of rooms that are soon to be needed, one room after the
 // other lest all be read at once after a start, until the hub closes. Who needs
-// those of a room now does not wait for its turn: identify begins at once.
+// those of a room now does not wait for its turn: identify begins at once, unless the
+// same user needs those of several other rooms.
 func (h *Hub) identifyAll() {
 	for h.open.Err() == nil {
 		for r := range h.awaited.take(h.open) {
 			if !h.inUse(r) {
 				continue
 			}
-			if err := r.identify(h.open); err != nil && h.open.Err() == nil {
+			if err := r.identify(h.open, nobody); err != nil && h.open.Err() == nil {
 				h.config.Logger.Warn("the ids of a room's messages could not be read", "error", err)
 			}
 		}
@@ -45,23 +46,30 @@ func (h *Hub) inUse(r *room) bool {
 	return r.holders > 0
 }
 
+// nobody is for whom ids are read ahead: no user has this name.
+const nobody = ""
+
 // identify waits until the room's index has the ids of all that the log keeps. They
 // are read when they are first needed, or Prepare asks for them: where all only
-// listen nobody needs them.
-func (r *room) identify(ctx context.Context) error {
-	r.mu.Lock()
-	if r.identified {
-		r.mu.Unlock()
+// listen nobody needs them. For one user those of a few rooms are read at a time.
+func (r *room) identify(ctx context.Context, user string) error {
+	run, due := r.identification(nil)
+	if due {
+		done, err := r.hub.identifying.take(ctx, user)
+		if err != nil {
+			return err
+		}
+		mine := &indexing{done: make(chan struct{})}
+		switch run, _ = r.identification(mine); {
+		case run != mine: // somebody else's has begun, or is over
+			done()
+		case !r.hub.spawn(func() { defer done(); r.readIDs(mine) }):
+			done()
+			r.indexingEnds(mine, ErrClosed)
+		}
+	}
+	if run == nil {
 		return nil
-	}
-	run, begin := r.indexing, r.indexing == nil
-	if begin {
-		run = &indexing{until: r.tail, done: make(chan struct{})}
-		r.indexing = run
-	}
-	r.mu.Unlock()
-	if begin && !r.hub.spawn(func() { r.readIDs(run) }) {
-		r.indexingEnds(run, ErrClosed)
 	}
 	select {
 	case <-run.done:
@@ -69,6 +77,21 @@ func (r *room) identify(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// identification returns the reading of the room's ids that is under way, and whether
+// one is due: then begin is, unless it is nil.
+func (r *room) identification(begin *indexing) (run *indexing, due bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.identified || r.indexing != nil {
+		return r.indexing, false
+	}
+	if begin != nil {
+		begin.until = r.tail
+		r.indexing = begin
+	}
+	return r.indexing, true
 }
 
 // spawn starts a task that Close waits for, unless the hub is closed.

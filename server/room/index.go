@@ -12,8 +12,9 @@ type index struct {
 	one map[uint64]uint64
 	// more has the further sequences of those few hashes that have several.
 	more map[uint64][]uint64
-	// pruned is how many there were after the last prune.
-	pruned int
+	// further is how many more has, pruned how many there were in all after the
+	// last prune.
+	further, pruned int
 }
 
 func hashed(seed maphash.Seed, user, id string) uint64 {
@@ -38,6 +39,7 @@ func (x *index) add(hash, sequence uint64) {
 			x.more = map[uint64][]uint64{}
 		}
 		x.more[hash] = append(x.more[hash], sequence)
+		x.further++
 	}
 }
 
@@ -54,7 +56,7 @@ func (x *index) find(hash, after uint64) []uint64 {
 	return found
 }
 
-func (x *index) len() int { return len(x.one) }
+func (x *index) len() int { return len(x.one) + x.further }
 
 // due says whether enough has been added since the last prune to make the next
 // worth its cost.
@@ -62,26 +64,26 @@ func (x *index) due() bool { return x.len() >= 2*max(x.pruned, 1024) }
 
 // prune forgets the entries before a sequence.
 func (x *index) prune(first uint64) {
-	for hash, sequences := range x.more {
-		sequences = slices.DeleteFunc(sequences, func(sequence uint64) bool { return sequence < first })
-		if len(sequences) == 0 {
-			delete(x.more, hash)
-			continue
-		}
-		x.more[hash] = sequences
-	}
-	for hash, sequence := range x.one {
-		if sequence >= first {
-			continue
-		}
-		if rest := x.more[hash]; len(rest) > 0 {
-			x.one[hash] = rest[0]
-			if x.more[hash] = rest[1:]; len(rest) == 1 {
-				delete(x.more, hash)
-			}
-			continue
-		}
-		delete(x.one, hash)
+	for hash := range x.one {
+		x.forget(hash, first)
 	}
 	x.pruned = x.len()
+}
+
+// forget forgets the entries of a hash before a sequence.
+func (x *index) forget(hash, first uint64) {
+	more := x.more[hash]
+	kept := slices.DeleteFunc(more, func(sequence uint64) bool { return sequence < first })
+	switch {
+	case x.one[hash] >= first:
+	case len(kept) == 0:
+		delete(x.one, hash)
+	default:
+		x.one[hash], kept = kept[0], kept[1:]
+	}
+	if x.further -= len(more) - len(kept); len(kept) == 0 {
+		delete(x.more, hash)
+	} else {
+		x.more[hash] = kept
+	}
 }

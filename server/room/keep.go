@@ -18,7 +18,7 @@ const (
 	maxUnused    = 1024
 	maxUnusedIDs = 1 << 20
 	// compared is how often a room with members is compared with the log, in case
-	// the last that another node has told of was lost.
+	// the last that another node has told of was lost, or what was in doubt is stored.
 	compared = 5 * time.Second
 	// quiet is after how many beats without an event a room keeps no events for
 	// those who come back.
@@ -71,6 +71,9 @@ func (r *room) beat(now time.Time, list, look bool) {
 	}
 	if look && len(r.members) > 0 {
 		r.hub.read(r)
+		if r.doubtful {
+			r.hub.doubted.add(r)
+		}
 	}
 	if r.index.due() {
 		r.hub.pruned.add(r)
@@ -146,7 +149,7 @@ func (h *Hub) takeUnused(now time.Time) []*room {
 	var taken []*room
 	rooms, ids := 0, 0
 	for _, r := range rest {
-		if now.Sub(r.idle) < r.lasts && rooms < maxUnused && ids+r.ids <= maxUnusedIDs {
+		if now.Sub(r.idle) < r.lasts && rooms < maxUnused && ids+r.ids <= h.config.unusedIDs {
 			rooms, ids = rooms+1, ids+r.ids
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"securechat/server/room"
+	"securechat/server/room/roomtest"
 )
 
 func wantRooms(t *testing.T, hub *room.Hub, want int) {
@@ -53,6 +54,68 @@ func TestARoomWithIdsStaysLonger(t *testing.T) {
 		time.Sleep(20 * time.Minute) // the bubble's clock
 		wantRooms(t, hub, 1)
 		time.Sleep(11 * time.Minute) // the bubble's clock
+		wantRooms(t, hub, 0)
+	})
+}
+
+// Rooms that nobody uses have a bound on their ids together: those that have been
+// unused for the longest go.
+func TestUnusedRoomsHaveABoundOnTheirIds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := roomtest.NewMemory()
+		hub := newHub(t, room.Config{Log: log}.WithUnusedIDs(10))
+		for i, posts := range []int{4, 4, 4, 2} { // the last three fit
+			alice := joinLive(t, hub, room.Key(fmt.Sprint("r", i)), "alice")
+			for id := range posts {
+				alice.post(fmt.Sprint(id), "text")
+				alice.wantAck()
+			}
+			alice.Leave()
+			time.Sleep(time.Millisecond) // the bubble's clock
+		}
+		time.Sleep(time.Minute) // the bubble's clock
+		wantRooms(t, hub, 3)
+		if ids, _ := hub.Kept("r3"); ids != 2 {
+			t.Errorf("%d ids are kept of the room that was used last", ids)
+		}
+	})
+}
+
+// A room in which something has yet to be stored stays, though nobody is in it: who
+// comes meanwhile is told of that.
+func TestARoomStaysWhilePostsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub, log := memoryHub(t)
+		carol := joinLive(t, hub, "other", "carol")
+		release := log.HoldAppends()
+		carol.post("", "holds up")
+		synctest.Wait()
+		alice := joinLive(t, hub, "ops", "alice")
+		alice.post("", "waits")
+		alice.Leave()
+		time.Sleep(time.Minute) // the bubble's clock
+		bob := joinLive(t, hub, "ops", "bob")
+		release()
+		bob.want("alice: waits")
+	})
+}
+
+// So does one whose ids are being read, lest they be read again.
+func TestARoomStaysWhileItsIdsAreRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &slowLog{Memory: roomtest.NewMemory(), room: "ops", release: make(chan struct{})}
+		filling := room.New(room.Config{Log: log.Memory})
+		fillRoom(t, filling, "ops", 3)
+		closeHub(t, filling)
+		hub := newHub(t, room.Config{Log: log})
+		alice := joinLive(t, hub, "ops", "alice")
+		alice.Prepare()
+		synctest.Wait()
+		alice.Leave()
+		time.Sleep(time.Minute) // the bubble's clock
+		wantRooms(t, hub, 1)
+		close(log.release)
+		time.Sleep(time.Minute) // the bubble's clock
 		wantRooms(t, hub, 0)
 	})
 }

@@ -18,13 +18,17 @@ type Member struct {
 	done, cut chan struct{}
 	left      sync.Once
 
+	// Set by join: the room's begun, tail and floor then. LIVE comes when last has
+	// reached target; up to floor the log has nothing beyond it of the room.
+	begun, target, floor uint64
+
 	// Of Next's goroutine: how many entries to read next of a replay.
 	stride int
 
 	// Guarded by the room's mu.
 	ended  error
+	broken bool   // a post could not be stored, whether or not that ended it
 	last   uint64 // the sequence of the last message had
-	target uint64 // LIVE comes when last has reached it
 	live   bool   // LIVE has been given
 	since  uint64 // events at positions before it are older than the membership
 	// reading says that the next event is the ring's at position; without it,
@@ -56,6 +60,7 @@ func valid(s string) bool { return utf8.ValidString(s) }
 
 // join makes a member. The caller holds the room.
 func (r *room) join(ctx context.Context, user string, from Position) (*Member, error) {
+	begun := r.beginning()
 	if from.Replay {
 		if err := r.reachable(ctx, from.After); err != nil {
 			return nil, err
@@ -67,12 +72,16 @@ func (r *room) join(ctx context.Context, user string, from Position) (*Member, e
 	if r.hub.open.Err() != nil {
 		return nil, ErrClosed
 	}
+	if r.begun != begun { // what was reachable need not be any more
+		return nil, errAnew
+	}
 	r.enter(user)
-	m.since, m.target, m.last = r.ring.head, r.tail, r.tail
+	m.begun = begun
+	m.since, m.target, m.floor, m.last = r.ring.head, r.tail, r.floor, r.tail
 	if from.Replay {
 		m.last = from.After
 	} else {
-		m.read(r.ring.head)
+		m.follow(r.ring.head)
 	}
 	m.place = len(r.members)
 	r.members = append(r.members, m)
@@ -80,11 +89,21 @@ func (r *room) join(ctx context.Context, user string, from Position) (*Member, e
 	return m, nil
 }
 
-// read has the member read the ring from a position on. With the room's mu.
-func (m *Member) read(position uint64) {
+// follow has the member read the ring from a position on. With the room's mu.
+func (m *Member) follow(position uint64) {
 	m.caughtUp()
 	m.reading, m.position = true, position
 	m.room.slowest = min(m.room.slowest, position)
+}
+
+// lap has the member read from the log instead of the ring, for as long as Config.Lag
+// if it was live. With the room's mu.
+func (m *Member) lap() {
+	m.reading = false
+	if m.live && m.ended == nil {
+		m.lapped = m.room.hub.config.Now()
+		m.room.lagging++
+	}
 }
 
 // finish ends the membership for a reason, unless it has ended. With the room's mu.
@@ -132,7 +151,8 @@ func (m *Member) Leave() {
 // For one goroutine. After an error there are no more events. Errors: ErrSlow,
 // ErrUnavailable (a post could not be stored, and nothing posted after it is; or
 // the replay could not be read), *GoneError (the log has discarded what was still
-// to be replayed), ErrClosed, the context's.
+// to be replayed, or what other nodes had stored before this one could read it),
+// ErrClosed, the context's.
 func (m *Member) Next(ctx context.Context, events []Event) (int, error) {
 	r := m.room
 	for {
@@ -180,7 +200,7 @@ func (m *Member) over() error {
 func (m *Member) take(events []Event) int {
 	r := m.room
 	if !m.reading && m.last >= r.ring.evicted && m.over() == nil {
-		m.read(r.ring.base)
+		m.follow(r.ring.base)
 	}
 	n := 0
 	for n < len(events) && m.over() == nil {
@@ -193,7 +213,7 @@ func (m *Member) take(events []Event) int {
 		}
 		if !m.live && m.last >= m.target {
 			m.live = true
-			events[n] = Event{Kind: chatpb.Kind_LIVE, Sequence: max(m.last, r.floor)}
+			events[n] = Event{Kind: chatpb.Kind_LIVE, Sequence: max(m.last, m.floor)}
 			n++
 			continue
 		}

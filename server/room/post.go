@@ -58,7 +58,7 @@ func (m *Member) submit(ctx context.Context, one *post) error {
 	r := m.room
 	if one.ID != "" {
 		one.hash = r.hub.config.hash(m.user, one.ID)
-		if err := r.identify(ctx); err != nil {
+		if err := r.identify(ctx, m.user); err != nil {
 			return err
 		}
 		if err := r.check(ctx, one); err != nil {
@@ -130,7 +130,16 @@ func (r *room) check(ctx context.Context, p *post) error {
 		if err != nil {
 			return err
 		}
-		if entry != nil && entry.User == p.member.user && entry.ID == p.ID {
+		if entry == nil {
+			continue
+		}
+		if entry.Sequence > sequence { // so is what came before
+			r.mu.Lock()
+			r.index.forget(p.hash, entry.Sequence)
+			r.mu.Unlock()
+			break
+		}
+		if entry.User == p.member.user && entry.ID == p.ID {
 			p.duplicate = entry
 			return nil
 		}
@@ -139,7 +148,8 @@ func (r *room) check(ctx context.Context, p *post) error {
 	return nil
 }
 
-// entry returns the room's entry of that sequence, nil if it is discarded.
+// entry returns the room's entry of that sequence, or the oldest that is kept if it is
+// discarded; nil if there is nothing from it on.
 func (r *room) entry(ctx context.Context, sequence uint64) (*Entry, error) {
 	r.mu.Lock()
 	if e, ok := r.ring.message(sequence); ok {
@@ -154,10 +164,7 @@ func (r *room) entry(ctx context.Context, sequence uint64) (*Entry, error) {
 			return nil, err
 		}
 		if len(entries) > 0 {
-			if entries[0].Sequence == sequence {
-				return &entries[0], nil
-			}
-			return nil, nil
+			return &entries[0], nil
 		}
 		newest, err := r.hub.config.Log.Newest(ctx, r.key)
 		if err != nil || newest < sequence {

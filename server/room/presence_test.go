@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,6 +155,47 @@ func TestANodeThatDoesNotUseTheRoomAsksTheOthers(t *testing.T) {
 	})
 }
 
+// So does one that cannot load the room.
+func TestANodeThatCannotLoadTheRoomAsksTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := roomtest.NewMemory()
+		cluster := roomtest.NewCluster(log)
+		one, two := cluster.Node(), cluster.Node()
+		joinLive(t, newHub(t, room.Config{Log: one, Cluster: one}), "ops", "alice")
+		failing := &failingSpan{Log: two, begun: make(chan struct{}), release: make(chan struct{})}
+		hub := newHub(t, room.Config{Log: failing, Cluster: two})
+		cluster.DropNotes(func(room.Key, []byte) bool { return true }) // nothing is known when it fails
+		var tasks sync.WaitGroup
+		defer tasks.Wait()
+		tasks.Go(func() {
+			if _, err := hub.Join(t.Context(), "ops", "bob", live); !errors.Is(err, room.ErrUnavailable) {
+				t.Errorf("bob joins with %v", err)
+			}
+		})
+		<-failing.begun
+		tasks.Go(func() {
+			if got := names(t, hub, "ops"); got != "alice" {
+				t.Errorf("members: %q", got)
+			}
+		})
+		synctest.Wait()
+		cluster.DropNotes(nil)
+		close(failing.release)
+	})
+}
+
+// failingSpan fails to say its span, once it is released.
+type failingSpan struct {
+	room.Log
+	begun, release chan struct{}
+}
+
+func (l *failingSpan) Span(context.Context) (first, last uint64, err error) {
+	close(l.begun)
+	<-l.release
+	return 0, 0, room.ErrUnavailable
+}
+
 // A node that comes later learns who is there. Its members are told of that once,
 // or knew it already.
 func TestANodeThatComesLaterLearnsWhoIsThere(t *testing.T) {
@@ -222,6 +264,25 @@ func TestAClosedHubsUsersLeave(t *testing.T) {
 		watcher.want("JOINED alice")
 		closeHub(t, hubs[1])
 		within(t, 3*time.Second, func() { watcher.want("LEFT alice") })
+	})
+}
+
+// Who has left just before a hub is closed has left for the others, too, even where
+// telling them was put off because something else had just been told.
+func TestWhoHasLeftBeforeItsHubIsClosedLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hubs, _, _, _ := nodes(t, 2)
+		watcher := joinLive(t, hubs[0], "ops", "watcher")
+		alice := joinLive(t, hubs[1], "ops", "alice")
+		watcher.want("JOINED alice")
+		bob := joinLive(t, hubs[1], "ops", "bob")
+		watcher.want("JOINED bob")
+		time.Sleep(time.Second) // the bubble's clock
+		alice.Leave()
+		synctest.Wait()
+		bob.Leave()
+		closeHub(t, hubs[1])
+		within(t, 3*time.Second, func() { readTo(t, watcher, "LEFT bob") })
 	})
 }
 

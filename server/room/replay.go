@@ -81,12 +81,12 @@ func (m *Member) replay(ctx context.Context, events []Event) (int, error) {
 	r.mu.Lock()
 	after, tail := m.last, r.tail
 	r.mu.Unlock()
-	entries, _, err := r.hub.config.Log.Read(ctx, r.key, after, min(len(events), m.stride))
+	entries, err := m.read(ctx, after, min(len(events), m.stride))
 	if err != nil {
 		return 0, err
 	}
-	if after > 0 {
-		if err := r.whole(ctx, after, entries); err != nil {
+	if owed := m.wholeAfter(after); owed < tail {
+		if err := r.whole(ctx, owed, entries); err != nil {
 			return 0, err
 		}
 	}
@@ -95,6 +95,27 @@ func (m *Member) replay(ctx context.Context, events []Event) (int, error) {
 	}
 	n := m.keep(events, m.step(entries), tail)
 	return n, encodeAll(events[:n])
+}
+
+// read reads a page once the user's other replays leave it a place.
+func (m *Member) read(ctx context.Context, after uint64, limit int) ([]Entry, error) {
+	done, err := m.room.hub.replaying.take(ctx, m.user)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	entries, _, err := m.room.hub.config.Log.Read(ctx, m.room.key, after, limit)
+	return entries, err
+}
+
+// wholeAfter returns the sequence after which nothing may be missing of what is read
+// after the last message that the member has had. Who has had none may begin where
+// what is kept does, but misses nothing that has come since it joined.
+func (m *Member) wholeAfter(last uint64) uint64 {
+	if last > 0 {
+		return last
+	}
+	return max(m.target, m.floor)
 }
 
 // step returns those of the entries that are given at a time, and sets how many are

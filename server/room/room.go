@@ -25,10 +25,12 @@ type room struct {
 	mu     sync.Mutex
 	loaded bool   // the room has been found in the log
 	tail   uint64 // the newest sequence known, 0 if the log had none of the room
-	// floor is a sequence of the log up to which the room was known when it was
-	// loaded. lost is one before which the room may have had entries, if it had
+	// floor is a sequence of the log up to which it had nothing of the room after
+	// tail when the room was loaded, or was compared with it last. lost is one before which the room may have had entries, if it had
 	// none left then.
 	floor, lost uint64
+	// begun counts how often the room has begun anew, with less than was known.
+	begun uint64
 	// heard is the newest sequence that another node has told of. Where it is
 	// beyond tail the log has what is in between.
 	heard uint64
@@ -36,6 +38,9 @@ type room struct {
 	// way: what the log has after tail may be this node's own.
 	appending bool
 	pending   int // posts that have not been settled
+	// doubtful says that an append of this node's may yet be stored, since none has
+	// been after it, which would keep it out.
+	doubtful bool
 	// identified says that the index is complete, indexing that it is being read.
 	identified bool
 	indexing   *indexing
@@ -130,11 +135,7 @@ func (r *room) overtake() {
 			r.slowest = min(r.slowest, m.position)
 			continue
 		}
-		m.reading = false
-		if m.live && m.ended == nil {
-			m.lapped = r.hub.config.Now()
-			r.lagging++
-		}
+		m.lap()
 	}
 }
 

@@ -107,46 +107,46 @@ var errBusy = errors.New("room: an append is under way")
 // catchUp publishes what the log has after tail. It does not while the room is
 // being appended to, save for the writer itself (catchUpAppending): what it would
 // read may be this node's own posts, which only the writer can tell.
-func (r *room) catchUp(ctx context.Context) error {
+func (r *room) catchUp(ctx context.Context) (newest uint64, err error) {
 	return r.advance(ctx, func() bool { return !r.appending })
 }
 
 func (r *room) catchUpAppending(ctx context.Context) error {
-	return r.advance(ctx, func() bool { return true })
+	_, err := r.advance(ctx, func() bool { return true })
+	return err
 }
 
 // advance reads from the log up to what is its newest when it begins, and publishes
-// as long as may, called with mu, says so.
-func (r *room) advance(ctx context.Context, may func() bool) error {
+// as long as may, called with mu, says so. It returns that newest, 0 where there is none.
+func (r *room) advance(ctx context.Context, may func() bool) (newest uint64, err error) {
 	log := r.hub.config.Log
-	newest, err := log.Newest(ctx, r.key)
-	if err != nil {
-		return err
+	if newest, err = log.Newest(ctx, r.key); err != nil {
+		return 0, err
 	}
 	for attempt := 0; ; {
 		r.mu.Lock()
 		after := r.tail
 		r.mu.Unlock()
 		if newest <= after {
-			return nil
+			return newest, nil
 		}
 		entries, more, err := log.Read(ctx, r.key, after, pageSize)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if err := r.publishRead(entries, may); err != nil {
-			return err
+			return 0, err
 		}
 		if more || len(entries) > 0 {
 			continue
 		}
 		// It has just been discarded, or a node of the log's answered that lags.
 		if newest, err = log.Newest(ctx, r.key); err != nil {
-			return err
+			return 0, err
 		}
 		if newest > after {
 			if err := pause(ctx, backoff(attempt)); err != nil {
-				return err
+				return 0, err
 			}
 			attempt++
 		}
@@ -163,12 +163,29 @@ func (r *room) publishRead(entries []Entry, may func() bool) error {
 		return errBusy
 	}
 	for _, entry := range entries {
-		if entry.Sequence > r.tail {
-			r.publish(entry)
+		if entry.Sequence <= r.tail {
+			continue
 		}
+		if entry.Previous > max(r.tail, r.floor) {
+			r.gap(entry.Previous)
+		}
+		r.publish(entry)
 	}
 	r.broadcast()
 	return nil
+}
+
+// gap notes that what came after tail, up to a sequence, was discarded before it was
+// read: everybody reads on from the log, where those who have not had it find out. With
+// mu.
+func (r *room) gap(until uint64) {
+	r.ring.clear()
+	r.ring.evicted = until
+	for _, m := range r.members {
+		if m.reading {
+			m.lap()
+		}
+	}
 }
 
 // backoff is how long to wait before an attempt, counted from 0: a few

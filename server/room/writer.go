@@ -69,34 +69,39 @@ func (w *writer) gather() ([]*post, bool) {
 	if len(w.contended) > 0 {
 		w.divide()
 	}
-	more := true
 	if len(w.waiting) == 0 && len(w.contended) == 0 {
 		select {
 		case p := <-w.hub.queue:
-			more = w.take(p)
+			w.take(p)
 		case <-w.hub.open.Done():
 			return nil, false
 		}
 	}
-	for more && len(w.waiting) < w.most {
-		select {
-		case p := <-w.hub.queue:
-			more = w.take(p)
-		default:
-			more = false
-		}
+	for len(w.waiting) < w.most && w.takeQueued() {
 	}
 	return w.batch(), true
 }
 
-// take puts a post where it waits, and returns whether there may be more.
-func (w *writer) take(p *post) bool {
+// takeQueued takes a post if one is queued.
+func (w *writer) takeQueued() bool {
+	select {
+	case p := <-w.hub.queue:
+		w.take(p)
+		return true
+	default:
+		return false
+	}
+}
+
+// take puts a post where it waits. For a contended room there is no other bound than
+// what its members may have unacknowledged: else others would wait in the queue behind
+// its posts.
+func (w *writer) take(p *post) {
 	if c := w.contention(p.member.room); c != nil {
 		c.posts = append(c.posts, p)
-		return len(c.posts) < w.most
+		return
 	}
 	w.waiting = append(w.waiting, p)
-	return true
 }
 
 // divide has what waits of contended rooms follow what these have there.
@@ -159,12 +164,13 @@ func (w *writer) retry() {
 	var still []*contention
 	for _, c := range w.contended {
 		n := w.fitting(c.posts)
-		if len(w.attempt(c.posts[:n])) == 0 {
-			c.posts, c.attempts = c.posts[n:], 0
-		} else {
-			c.attempts++
+		batch, rest := slices.Clone(c.posts[:n]), c.posts[n:]
+		c.posts = nil // but for what the attempt leaves there
+		left := w.attempt(batch)
+		if c.attempts++; len(left) == 0 {
+			c.attempts = 0
 		}
-		if len(c.posts) > 0 {
+		if c.posts = slices.Concat(left, c.posts, rest); len(c.posts) > 0 {
 			still = append(still, c)
 		}
 	}
@@ -227,16 +233,20 @@ func (w *writer) attempt(posts []*post) (left []*post) {
 	return nil
 }
 
-// apart stores posts one by one after the log has refused them together for a
-// reason that need not be all of theirs.
+// apart stores posts in two halves after the log has refused them together for a
+// reason that need not be all of theirs. So it goes on until those are found that it
+// is of.
 func (w *writer) apart(posts []*post) {
-	for _, p := range posts {
-		if c := w.contention(p.member.room); c != nil {
+	half := len(posts) / 2
+	w.store(posts[:half])
+	// Posts of rooms that are contended by now follow those that are waiting there.
+	w.store(slices.DeleteFunc(posts[half:], func(p *post) bool {
+		c := w.contention(p.member.room)
+		if c != nil {
 			c.posts = append(c.posts, p)
-			continue
 		}
-		w.store([]*post{p})
-	}
+		return c != nil
+	}))
 }
 
 // unavailable is what members are told when their post could not be stored.
