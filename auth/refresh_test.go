@@ -169,6 +169,53 @@ func TestRefreshRevivesNothing(t *testing.T) {
 	})
 }
 
+// A refresh that crosses a revocation does not keep a stream alive: neither one with
+// a token that was revoked after it had been verified, however long ago every
+// session was held against that, nor one of a stream that ought to have ended.
+func TestRefreshesThatCrossARevocation(t *testing.T) {
+	for name, test := range map[string]struct {
+		revoked string
+		looked  time.Duration // what passes between the revocation and the refresh
+	}{
+		"the new token":               {"jti second", 2 * promised},
+		"the new token, at once":      {"jti second", 0},
+		"the old token, not seen yet": {"jti first", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+				guard, source := newFake(t, realm)
+				chains := chainsOf(realm, alice)
+				first, second := identityOf(alice), identityOf(alice)
+				first.TokenID, second.TokenID = "first", "second"
+				fake := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chains), first), messages: make(chan struct{})}
+				ended := make(chan error, 1)
+				go func() {
+					ended <- supervised(guard, fake, func(_ any, stream grpc.ServerStream) error { return stream.RecvMsg(nil) })
+				}()
+				pass(promised)
+				source.revoke(t, revocations(t, test.revoked))
+				pass(test.looked)
+				answer, err := guard.SessionServer().Refresh(auth.NewContext(onConnection(t.Context(), chains), second), &authpb.RefreshRequest{})
+				if err != nil || answer.Streams != 0 {
+					t.Errorf("refreshed %v, %v, want no stream", answer, err)
+				}
+				pass(promised)
+				select {
+				case err := <-ended:
+					if reasonOf(err) != auth.TokenRevoked {
+						t.Errorf("it ended with %v, want TOKEN_REVOKED", err)
+					}
+				default:
+					t.Error("the stream lives on")
+					guard.End(guard.Sessions()[0].ID)
+				}
+				close(fake.messages)
+				guard.Wait()
+			})
+		})
+	}
+}
+
 // The longest session binds however often the token is refreshed.
 func TestRefreshDoesNotOutlastTheLongestSession(t *testing.T) {
 	w := newWorld(t, floods, func(c *auth.Config) { c.MaxSession = 10 * time.Minute })

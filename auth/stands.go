@@ -52,6 +52,15 @@ func (g *Guard) stands(s *session, now time.Time) *Refusal {
 	return g.allowed(s, id)
 }
 
+// standsNow says whether a live session may go on, and ends it where it may not.
+func (g *Guard) standsNow(s *session) bool {
+	refusal := g.stands(s, g.config.Now())
+	if refusal != nil {
+		s.stream.end(refusal)
+	}
+	return refusal == nil
+}
+
 // standing returns when the last of the chains that stand at now ends; see
 // certs.Material.Check. An end that lies beyond what fits is cut to that.
 func standing(material *certs.Material, chains [][]*x509.Certificate, now time.Time) (time.Time, error) {
