@@ -54,11 +54,8 @@ func (r refresher) Refresh(ctx context.Context, _ *authpb.RefreshRequest) (*auth
 // then, so that neither misses what the other has changed.
 func (g *Guard) refresh(id Identity, chains [][]*x509.Certificate) (refreshed uint32, until time.Time) {
 	until = id.Expires
-	for _, s := range g.supervisor.sessions() {
-		if !sameConnection(s.chains, chains) || s.stream.ended() != nil {
-			continue
-		}
-		if !g.standsNow(s) || !s.authority.refresh(id) || !g.standsNow(s) {
+	for _, s := range g.supervisor.on(chains) {
+		if s.stream.ended() != nil || !g.standsNow(s) || !s.authority.refresh(id) || !g.standsNow(s) {
 			continue
 		}
 		refreshed++
