@@ -62,22 +62,13 @@ func (g *Guard) standsNow(s *session) bool {
 }
 
 // standing returns when the last of the chains that stand at now ends; see
-// certs.Material.Check. An end that lies beyond what fits is cut to that.
+// certs.Material.StandsUntil. An end that lies beyond what fits is cut to that.
 func standing(material *certs.Material, chains [][]*x509.Certificate, now time.Time) (time.Time, error) {
-	if err := material.Check(chains, now); err != nil {
-		return time.Time{}, err
-	}
-	var until time.Time
-	for i := range chains {
-		chain := chains[i : i+1]
-		if end := certs.ValidUntil(chain); end.After(until) && (len(chains) == 1 || material.Check(chain, now) == nil) {
-			until = end
-		}
-	}
+	until, err := material.StandsUntil(chains, now)
 	if until.After(endOfTime) {
 		until = endOfTime
 	}
-	return until, nil
+	return until, err
 }
 
 // endOfTime is about the last that UnixNano can tell.
