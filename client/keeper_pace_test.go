@@ -1,8 +1,8 @@
 package client
 
 import (
-	"math"
 	"encoding/base64"
+	"math"
 	"slices"
 	"testing"
 	"testing/synctest"
