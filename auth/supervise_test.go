@@ -88,7 +88,7 @@ func TestNothingPassesAfterTheCut(t *testing.T) {
 					busy(fake, stream)
 					<-release
 					received, sent := fake.received.Load(), fake.sent.Load()
-					after = []error{stream.SendMsg(nil), stream.RecvMsg(nil)}
+					after = []error{stream.SendMsg(nil), stream.RecvMsg(nil), stream.SendHeader(nil)}
 					if fake.received.Load() != received || fake.sent.Load() != sent {
 						t.Error("the transport was used after the cut")
 					}
