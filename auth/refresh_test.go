@@ -216,6 +216,45 @@ func TestRefreshesThatCrossARevocation(t *testing.T) {
 	}
 }
 
+// A refresh meets every stream that is left on the connection, and a token that
+// expires sooner than the one before ends them sooner.
+func TestRefreshCanShorten(t *testing.T) {
+	bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+		guard, _ := newFake(t, realm)
+		chains := chainsOf(realm, alice)
+		begin := func() (messages chan struct{}, ended chan error) {
+			messages, ended = make(chan struct{}), make(chan error, 1)
+			fake := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chains), identityOf(alice)), messages: messages}
+			go func() {
+				ended <- supervised(guard, fake, func(_ any, stream grpc.ServerStream) error { return stream.RecvMsg(nil) })
+			}()
+			pass(promised)
+			return messages, ended
+		}
+		messages, stays := begin()
+		leave, left := begin()
+		close(leave)
+		<-left
+		sooner := identityOf(alice)
+		sooner.Expires = time.Now().Add(time.Minute)
+		answer, err := guard.SessionServer().Refresh(auth.NewContext(onConnection(t.Context(), chains), sooner), &authpb.RefreshRequest{})
+		if err != nil || answer.Streams != 1 {
+			t.Errorf("refreshed %v, %v, want one stream", answer, err)
+		}
+		pass(time.Minute + promised)
+		select {
+		case err := <-stays:
+			if reasonOf(err) != auth.TokenExpired {
+				t.Errorf("it ended with %v, want TOKEN_EXPIRED", err)
+			}
+		default:
+			t.Error("the stream outlives the new token")
+		}
+		close(messages)
+		guard.Wait()
+	})
+}
+
 // The longest session binds however often the token is refreshed.
 func TestRefreshDoesNotOutlastTheLongestSession(t *testing.T) {
 	w := newWorld(t, floods, func(c *auth.Config) { c.MaxSession = 10 * time.Minute })

@@ -168,3 +168,28 @@ func TestNewMaterialRefuses(t *testing.T) {
 		t.Error("the material is not what it was made of")
 	}
 }
+
+func TestWithCertificate(t *testing.T) {
+	ca := newTestCA(t, CAOptions{})
+	first, second := issueUser(t, ca, nil), issueUser(t, ca, nil)
+	revocations := (&Revocations{}).WithCRLs(listOf(t, ca)...)
+	pair, other := first.TLS(), second.TLS()
+	m := must(NewMaterial(&pair, []*x509.Certificate{ca.Certificate()}, revocations))(t)
+	mixed := other
+	mixed.PrivateKey = first.key
+	if _, err := m.WithCertificate(&mixed); err == nil {
+		t.Error("it took a certificate with another's key")
+	}
+	if _, err := (&Material{}).WithCertificate(&other); err == nil {
+		t.Error("there is a set without roots")
+	}
+	with, without := must(m.WithCertificate(&other))(t), must(m.WithCertificate(nil))(t)
+	for _, got := range []*Material{with, without} {
+		if len(got.Roots()) != 1 || got.Revocations() != revocations {
+			t.Error("roots or revocations are not those of before")
+		}
+	}
+	if !with.Certificate().Leaf.Equal(second.Certificate()) || without.Certificate() != nil || !m.Certificate().Leaf.Equal(first.Certificate()) {
+		t.Error("the certificates are not those that were given")
+	}
+}
