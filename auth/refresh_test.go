@@ -216,6 +216,43 @@ func TestRefreshesThatCrossARevocation(t *testing.T) {
 	}
 }
 
+// What is another caller's on the same connection is left alone: where a certificate
+// names no user of ours, tokens of several may come with it.
+func TestRefreshIsForOneCaller(t *testing.T) {
+	for name, other := range map[string]func(mine, fresh *auth.Identity){
+		"another user":        func(_, fresh *auth.Identity) { fresh.User = "bob" },
+		"another issuer":      func(_, fresh *auth.Identity) { fresh.Issuer = "https://other.test" },
+		"another certificate": func(_, fresh *auth.Identity) { fresh.Thumbprint[0] ^= 1 },
+		"neither has a token": func(mine, fresh *auth.Identity) { mine.Issuer, fresh.Issuer = "", "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+				guard, _ := newFake(t, realm, func(c *auth.Config) { c.Policy = auth.Policy{chatStream: auth.CertificateOnly()} })
+				chains := chainsOf(realm, alice)
+				mine, fresh := identityOf(alice), identityOf(alice)
+				fresh.Expires = mine.Expires.Add(time.Hour)
+				other(&mine, &fresh)
+				fake := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chains), mine), messages: make(chan struct{})}
+				ended := make(chan error, 1)
+				go func() {
+					ended <- supervised(guard, fake, func(_ any, stream grpc.ServerStream) error { return stream.RecvMsg(nil) })
+				}()
+				pass(promised)
+				answer, err := guard.SessionServer().Refresh(auth.NewContext(onConnection(t.Context(), chains), fresh), &authpb.RefreshRequest{})
+				if err != nil || answer.Streams != 0 {
+					t.Errorf("refreshed %v, %v, want no stream", answer, err)
+				}
+				if live := guard.Sessions(); len(live) != 1 || !live[0].Expires.Equal(mine.Expires) || live[0].User != mine.User {
+					t.Errorf("the sessions are %+v, want that of %s until %v", live, mine.User, mine.Expires)
+				}
+				close(fake.messages)
+				<-ended
+				guard.Wait()
+			})
+		})
+	}
+}
+
 // A refresh meets every stream that is left on the connection, and a token that
 // expires sooner than the one before ends them sooner.
 func TestRefreshCanShorten(t *testing.T) {
