@@ -107,3 +107,22 @@ func TestCrossSignedAuthorities(t *testing.T) {
 		}
 	}
 }
+
+// What is revoked while a handshake is under way does not get through it.
+func TestRevokedDuringTheHandshake(t *testing.T) {
+	ca := newTestCA(t, CAOptions{})
+	issued := issueUser(t, ca, nil)
+	pair := issued.TLS()
+	var source current
+	source.Store(serverMaterial(t, ca, nil))
+	revoked := serverMaterial(t, ca, &Revocations{certificates: map[[32]byte]struct{}{Thumbprint(issued.Certificate()): {}}})
+	client := bareClient(ca, &pair)
+	client.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		source.Store(revoked) // the server has read its material by now
+		return &pair, nil
+	}
+	_, _, serverErr := shake(t, ServerCredentials(&source), tlsHandshake(client))
+	if problem, _ := ProblemOf(serverErr); problem != Revoked {
+		t.Errorf("the server says %v, want that it is revoked", serverErr)
+	}
+}
