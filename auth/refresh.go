@@ -69,7 +69,7 @@ func (g *Guard) refresh(id Identity, chains [][]*x509.Certificate) (refreshed ui
 
 // refresh puts fresh in the place of the current identity, with the rights that
 // both have, and says whether the two are the same caller.
-func (a *authority) refresh(fresh Identity) (same bool) {
+func (a *authority) refresh(fresh Identity) bool {
 	for {
 		current := a.identity.Load()
 		same := current.Issuer != "" && current.Issuer == fresh.Issuer &&
