@@ -132,6 +132,17 @@ func TestKeysGrowOldWhileAFetchHangs(t *testing.T) {
 	}, KeyMaxAge(maxAge), KeyStrict())
 }
 
+// A reload before the first fetch has begun waits for that, and has another.
+func TestReloadAtTheStart(t *testing.T) {
+	followed(t, asItIs, func(t *testing.T, issuer *fakeIssuer, feed *KeyURLSource, _ reports) {
+		ctx, cancel := context.WithTimeout(t.Context(), defaultKeyFreshness/2)
+		defer cancel()
+		if err := feed.Reload(ctx); err != nil || issuer.served() != 2 {
+			t.Errorf("%v after %d fetches, want none after 2", err, issuer.served())
+		}
+	})
+}
+
 func TestReloadFetchesAtOnce(t *testing.T) {
 	followed(t, asItIs, func(t *testing.T, issuer *fakeIssuer, feed *KeyURLSource, _ reports) {
 		wantKey(t, feed, "old")

@@ -172,8 +172,7 @@ func (s *KeyURLSource) find(kid string, waited bool) (key Key, fetched <-chan st
 func (s *KeyURLSource) follow(ctx context.Context) {
 	defer close(s.ended)
 	retry := minKeyRetry
-	for {
-		s.begin()
+	for { // the first fetch is under way from the start
 		set, wait, err := s.fetch(ctx)
 		if ctx.Err() != nil {
 			return
@@ -187,6 +186,7 @@ func (s *KeyURLSource) follow(ctx context.Context) {
 		if !s.pause(ctx, wait) {
 			return
 		}
+		s.begin()
 	}
 }
 

@@ -1,13 +1,17 @@
 package auth
 
 import (
+	"bytes"
+	"compress/gzip"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
 	"log"
 	"log/slog"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -108,5 +112,73 @@ func TestOwnClientFollowsNoRedirect(t *testing.T) {
 	wantNoKey(t, feed, "k", KeysUnavailable)
 	if client.CheckRedirect != nil {
 		t.Error("the client that was given is changed")
+	}
+}
+
+// An answer without an end is read no further than a key set may go, also one that
+// is small until it is unpacked.
+func TestAnswersWithoutAnEnd(t *testing.T) {
+	for name, write := range map[string]func(http.ResponseWriter) io.Writer{
+		"plain": func(w http.ResponseWriter) io.Writer { return w },
+		"packed": func(w http.ResponseWriter) io.Writer {
+			w.Header().Set("Content-Encoding", "gzip")
+			return gzip.NewWriter(w)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				spaces := bytes.Repeat([]byte(" "), 64<<10)
+				for out, err := write(w), error(nil); err == nil; {
+					_, err = out.Write(spaces)
+				}
+			}))
+			defer server.Close()
+			roots := x509.NewCertPool()
+			roots.AddCert(server.Certificate())
+			feed, err := KeyURL(server.URL, KeyRoots(roots), KeyLogger(slog.New(slog.DiscardHandler)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer feed.Close()
+			if refusal := wantNoKey(t, feed, "k", KeysUnavailable); !strings.Contains(refusal.Error(), "bytes, more than") {
+				t.Errorf("got %v, want that the key set is too large", refusal)
+			}
+		})
+	}
+}
+
+// The cookies of a client of one's own are not sent, nor is one kept.
+func TestOwnClientSendsNoCookies(t *testing.T) {
+	good := setOf(jwkOf(newEd25519Signer(t), "k", nil))
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if len(r.Cookies()) > 0 {
+			t.Errorf("it sent %v", r.Cookies())
+		}
+		http.SetCookie(w, &http.Cookie{Name: "theirs", Value: "x"})
+		_, _ = io.WriteString(w, good)
+	}))
+	defer server.Close()
+	address, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := server.Client()
+	defer client.CloseIdleConnections()
+	if client.Jar, err = cookiejar.New(nil); err != nil {
+		t.Fatal(err)
+	}
+	client.Jar.SetCookies(address, []*http.Cookie{{Name: "mine", Value: "x"}})
+	feed, err := KeyURL(server.URL, KeyClient(client), KeyLogger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer feed.Close()
+	for range 2 {
+		if err := feed.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kept := client.Jar.Cookies(address); len(kept) != 1 {
+		t.Errorf("it keeps %v", kept)
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
 	"securechat/auth"
@@ -200,7 +201,7 @@ type fakeStream struct {
 	messages chan struct{}
 	sending  chan struct{}
 	received atomic.Int64 // RecvMsg calls that reached the transport
-	sent     atomic.Int64 // SendMsg calls that did
+	sent     atomic.Int64 // SendMsg and SendHeader calls that did
 }
 
 func (s *fakeStream) Context() context.Context { return s.ctx }
@@ -218,6 +219,11 @@ func (s *fakeStream) SendMsg(any) error {
 	if s.sending != nil {
 		<-s.sending
 	}
+	return nil
+}
+
+func (s *fakeStream) SendHeader(metadata.MD) error {
+	s.sent.Add(1)
 	return nil
 }
 

@@ -45,21 +45,17 @@ func (r refresher) Refresh(ctx context.Context, _ *authpb.RefreshRequest) (*auth
 // refresh puts the identity in the place of that of the caller's live streams on
 // the connection with those chains. It says how many these are, and until when all
 // of them live now: the identity's expiry, or the end of a longest session before
-// it. It changes the identity first and asks the policy then, and a sweep reads the policy first and the
-// identity then, so that neither misses what the other has changed.
+// it.
+//
+// A stream whose authority has ended is ended, whether or not a sweep has come to
+// it. What the new token rests on may have changed since it was verified, and a
+// sweep for that change have passed: so the identity is changed first and held
+// against everything then, and a sweep reads everything first and the identity
+// then, so that neither misses what the other has changed.
 func (g *Guard) refresh(id Identity, chains [][]*x509.Certificate) (refreshed uint32, until time.Time) {
 	until = id.Expires
-	now := g.config.Now()
-	for _, s := range g.supervisor.sessions() {
-		if !sameConnection(s.chains, chains) || s.stream.ended() != nil || past(s.ends(), now) {
-			continue
-		}
-		narrowed, same := s.authority.refresh(id)
-		if !same {
-			continue
-		}
-		if refusal := g.allowed(s, narrowed); refusal != nil {
-			s.stream.end(refusal)
+	for _, s := range g.supervisor.on(chains) {
+		if s.stream.ended() != nil || !g.standsNow(s) || !s.authority.refresh(id) || !g.standsNow(s) {
 			continue
 		}
 		refreshed++
@@ -73,19 +69,19 @@ func (g *Guard) refresh(id Identity, chains [][]*x509.Certificate) (refreshed ui
 
 // refresh puts fresh in the place of the current identity, with the rights that
 // both have, and says whether the two are the same caller.
-func (a *authority) refresh(fresh Identity) (Identity, bool) {
+func (a *authority) refresh(fresh Identity) bool {
 	for {
 		current := a.identity.Load()
 		same := current.Issuer != "" && current.Issuer == fresh.Issuer &&
 			current.User == fresh.User && current.Thumbprint == fresh.Thumbprint
 		if !same {
-			return Identity{}, false
+			return false
 		}
 		next := fresh
 		next.Scopes = slices.DeleteFunc(slices.Clone(fresh.Scopes), func(scope string) bool { return !current.HasScope(scope) })
 		next.Rooms = common(current.Rooms, fresh.Rooms)
 		if a.identity.CompareAndSwap(current, &next) {
-			return next, true
+			return true
 		}
 	}
 }

@@ -169,6 +169,129 @@ func TestRefreshRevivesNothing(t *testing.T) {
 	})
 }
 
+// A refresh that crosses a revocation does not keep a stream alive: neither one with
+// a token that was revoked after it had been verified, however long ago every
+// session was held against that, nor one of a stream that ought to have ended.
+func TestRefreshesThatCrossARevocation(t *testing.T) {
+	for name, test := range map[string]struct {
+		revoked string
+		looked  time.Duration // what passes between the revocation and the refresh
+	}{
+		"the new token":               {"jti second", 2 * promised},
+		"the new token, at once":      {"jti second", 0},
+		"the old token, not seen yet": {"jti first", 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+				guard, source := newFake(t, realm)
+				chains := chainsOf(realm, alice)
+				first, second := identityOf(alice), identityOf(alice)
+				first.TokenID, second.TokenID = "first", "second"
+				fake := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chains), first), messages: make(chan struct{})}
+				ended := make(chan error, 1)
+				go func() {
+					ended <- supervised(guard, fake, func(_ any, stream grpc.ServerStream) error { return stream.RecvMsg(nil) })
+				}()
+				pass(promised)
+				source.revoke(t, revocations(t, test.revoked))
+				pass(test.looked)
+				answer, err := guard.SessionServer().Refresh(auth.NewContext(onConnection(t.Context(), chains), second), &authpb.RefreshRequest{})
+				if err != nil || answer.Streams != 0 {
+					t.Errorf("refreshed %v, %v, want no stream", answer, err)
+				}
+				pass(promised)
+				select {
+				case err := <-ended:
+					if reasonOf(err) != auth.TokenRevoked {
+						t.Errorf("it ended with %v, want TOKEN_REVOKED", err)
+					}
+				default:
+					t.Error("the stream lives on")
+					guard.End(guard.Sessions()[0].ID)
+				}
+				close(fake.messages)
+				guard.Wait()
+			})
+		})
+	}
+}
+
+// What is another caller's on the same connection is left alone: where a certificate
+// names no user of ours, tokens of several may come with it.
+func TestRefreshIsForOneCaller(t *testing.T) {
+	for name, other := range map[string]func(mine, fresh *auth.Identity){
+		"another user":        func(_, fresh *auth.Identity) { fresh.User = "bob" },
+		"another issuer":      func(_, fresh *auth.Identity) { fresh.Issuer = "https://other.test" },
+		"another certificate": func(_, fresh *auth.Identity) { fresh.Thumbprint[0] ^= 1 },
+		"neither has a token": func(mine, fresh *auth.Identity) { mine.Issuer, fresh.Issuer = "", "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+				guard, _ := newFake(t, realm, func(c *auth.Config) { c.Policy = auth.Policy{chatStream: auth.CertificateOnly()} })
+				chains := chainsOf(realm, alice)
+				mine, fresh := identityOf(alice), identityOf(alice)
+				fresh.Expires = mine.Expires.Add(time.Hour)
+				other(&mine, &fresh)
+				fake := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chains), mine), messages: make(chan struct{})}
+				ended := make(chan error, 1)
+				go func() {
+					ended <- supervised(guard, fake, func(_ any, stream grpc.ServerStream) error { return stream.RecvMsg(nil) })
+				}()
+				pass(promised)
+				answer, err := guard.SessionServer().Refresh(auth.NewContext(onConnection(t.Context(), chains), fresh), &authpb.RefreshRequest{})
+				if err != nil || answer.Streams != 0 {
+					t.Errorf("refreshed %v, %v, want no stream", answer, err)
+				}
+				if live := guard.Sessions(); len(live) != 1 || !live[0].Expires.Equal(mine.Expires) || live[0].User != mine.User {
+					t.Errorf("the sessions are %+v, want that of %s until %v", live, mine.User, mine.Expires)
+				}
+				close(fake.messages)
+				<-ended
+				guard.Wait()
+			})
+		})
+	}
+}
+
+// A refresh meets every stream that is left on the connection, and a token that
+// expires sooner than the one before ends them sooner.
+func TestRefreshCanShorten(t *testing.T) {
+	bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+		guard, _ := newFake(t, realm)
+		chains := chainsOf(realm, alice)
+		begin := func() (messages chan struct{}, ended chan error) {
+			messages, ended = make(chan struct{}), make(chan error, 1)
+			fake := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chains), identityOf(alice)), messages: messages}
+			go func() {
+				ended <- supervised(guard, fake, func(_ any, stream grpc.ServerStream) error { return stream.RecvMsg(nil) })
+			}()
+			pass(promised)
+			return messages, ended
+		}
+		messages, stays := begin()
+		leave, left := begin()
+		close(leave)
+		<-left
+		sooner := identityOf(alice)
+		sooner.Expires = time.Now().Add(time.Minute)
+		answer, err := guard.SessionServer().Refresh(auth.NewContext(onConnection(t.Context(), chains), sooner), &authpb.RefreshRequest{})
+		if err != nil || answer.Streams != 1 {
+			t.Errorf("refreshed %v, %v, want one stream", answer, err)
+		}
+		pass(time.Minute + promised)
+		select {
+		case err := <-stays:
+			if reasonOf(err) != auth.TokenExpired {
+				t.Errorf("it ended with %v, want TOKEN_EXPIRED", err)
+			}
+		default:
+			t.Error("the stream outlives the new token")
+		}
+		close(messages)
+		guard.Wait()
+	})
+}
+
 // The longest session binds however often the token is refreshed.
 func TestRefreshDoesNotOutlastTheLongestSession(t *testing.T) {
 	w := newWorld(t, floods, func(c *auth.Config) { c.MaxSession = 10 * time.Minute })

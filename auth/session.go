@@ -69,10 +69,16 @@ func Expires(ctx context.Context) (time.Time, bool) {
 	return stream.session.ends(), true
 }
 
-// sameConnection says whether two calls came over one connection: TLS verified
-// their chains once, so they share the slice and not only what is in it.
-func sameConnection(a, b [][]*x509.Certificate) bool {
-	return len(a) > 0 && len(b) > 0 && &a[0] == &b[0]
+// A connectionKey tells connections apart: TLS verifies the chains of each once, so
+// that calls over one share the slice and not only what is in it. It is nil where
+// there are no chains.
+type connectionKey *[]*x509.Certificate
+
+func connectionOf(chains [][]*x509.Certificate) connectionKey {
+	if len(chains) == 0 {
+		return nil
+	}
+	return &chains[0]
 }
 
 // A Session is what an operator may know of a live stream.

@@ -10,6 +10,7 @@ import (
 
 	"securechat/auth"
 	"securechat/auth/authtest"
+	authpb "securechat/proto/auth/v1"
 )
 
 // idle begins n streams that only wait, of two users in turn, each on a
@@ -66,6 +67,37 @@ func TestRevocationReachesManySessions(t *testing.T) {
 		}
 	}
 	guard.Wait()
+}
+
+// A refresh costs what its own connection's streams cost, and not what all do: a
+// client may ask for one as often as it likes.
+func TestRefreshIsNoDearerAmongMany(t *testing.T) {
+	bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+		const others, refreshes = 1000, 100
+		guard, _ := newFake(t, realm)
+		messages := make(chan struct{})
+		ended := idle(t, guard, realm, others, messages)
+		refresher := guard.SessionServer()
+		ctx := auth.NewContext(onConnection(t.Context(), chainsOf(realm, alice)), identityOf(alice))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range refreshes {
+			if _, err := refresher.Refresh(ctx, &authpb.RefreshRequest{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.ReadMemStats(&after)
+		if each := (after.TotalAlloc - before.TotalAlloc) / refreshes; each > others {
+			t.Errorf("a refresh of no stream takes %d bytes among %d streams of others", each, others)
+		}
+		close(messages)
+		for _, results := range ended {
+			for range others / 2 {
+				<-results
+			}
+		}
+		guard.Wait()
+	})
 }
 
 // BenchmarkIdleSessions says what supervision costs while nothing happens: bytes

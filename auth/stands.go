@@ -52,23 +52,23 @@ func (g *Guard) stands(s *session, now time.Time) *Refusal {
 	return g.allowed(s, id)
 }
 
+// standsNow says whether a live session may go on, and ends it where it may not.
+func (g *Guard) standsNow(s *session) bool {
+	refusal := g.stands(s, g.config.Now())
+	if refusal != nil {
+		s.stream.end(refusal)
+	}
+	return refusal == nil
+}
+
 // standing returns when the last of the chains that stand at now ends; see
-// certs.Material.Check. An end that lies beyond what fits is cut to that.
+// certs.Material.StandsUntil. An end that lies beyond what fits is cut to that.
 func standing(material *certs.Material, chains [][]*x509.Certificate, now time.Time) (time.Time, error) {
-	if err := material.Check(chains, now); err != nil {
-		return time.Time{}, err
-	}
-	var until time.Time
-	for i := range chains {
-		chain := chains[i : i+1]
-		if end := certs.ValidUntil(chain); end.After(until) && (len(chains) == 1 || material.Check(chain, now) == nil) {
-			until = end
-		}
-	}
+	until, err := material.StandsUntil(chains, now)
 	if until.After(endOfTime) {
 		until = endOfTime
 	}
-	return until, nil
+	return until, err
 }
 
 // endOfTime is about the last that UnixNano can tell.

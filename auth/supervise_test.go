@@ -3,10 +3,16 @@ package auth_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/big"
 	"runtime"
 	"strings"
 	"sync"
@@ -82,7 +88,7 @@ func TestNothingPassesAfterTheCut(t *testing.T) {
 					busy(fake, stream)
 					<-release
 					received, sent := fake.received.Load(), fake.sent.Load()
-					after = []error{stream.SendMsg(nil), stream.RecvMsg(nil)}
+					after = []error{stream.SendMsg(nil), stream.RecvMsg(nil), stream.SendHeader(nil)}
 					if fake.received.Load() != received || fake.sent.Load() != sent {
 						t.Error("the transport was used after the cut")
 					}
@@ -355,6 +361,57 @@ func TestTheChainThatStandsCounts(t *testing.T) {
 	}
 	close(fake.messages)
 	guard.Wait()
+}
+
+// A root that is made anew with its key has the validity of the one that is trusted
+// now: streams end with it, although the one that their handshakes saw lasts longer.
+func TestTheRootOfTodayCounts(t *testing.T) {
+	bubble(t, func(t *testing.T, realm *authtest.Realm, alice *authtest.User) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		root := func(lifetime time.Duration) *x509.Certificate {
+			der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+				SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "root"}, IsCA: true, BasicConstraintsValid: true,
+				NotBefore: time.Now(), NotAfter: time.Now().Add(lifetime),
+			}, &x509.Certificate{Subject: pkix.Name{CommonName: "root"}}, key.Public(), key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			made, err := x509.ParseCertificate(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return made
+		}
+		long, short := root(10*time.Hour), root(10*time.Minute)
+		guard, source := newFake(t, realm)
+		source.replace(t, []*x509.Certificate{long}, nil)
+		chains := [][]*x509.Certificate{{alice.Leaf(), long}}
+		fake := &fakeStream{ctx: auth.NewContext(onConnection(t.Context(), chains), identityOf(alice)), messages: make(chan struct{})}
+		ended := make(chan error, 1)
+		go func() {
+			ended <- supervised(guard, fake, func(_ any, stream grpc.ServerStream) error { return stream.RecvMsg(nil) })
+		}()
+		pass(promised)
+		source.replace(t, []*x509.Certificate{short}, nil)
+		pass(promised)
+		if live := guard.Sessions(); len(live) != 1 || !live[0].Expires.Equal(short.NotAfter) {
+			t.Errorf("the sessions are %+v, want one until %v", live, short.NotAfter)
+		}
+		pass(time.Until(short.NotAfter) + promised)
+		select {
+		case err := <-ended:
+			if reasonOf(err) != auth.CertificateExpired {
+				t.Errorf("it ended with %v, want CERTIFICATE_EXPIRED", err)
+			}
+		default:
+			t.Error("the stream outlives the root that is trusted")
+		}
+		close(fake.messages)
+		guard.Wait()
+	})
 }
 
 // A stream without a token, such as a health probe's, ends with its certificate,

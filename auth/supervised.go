@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 )
 
 // supervisedStream hands nothing on and accepts nothing more once it has been
@@ -97,6 +98,14 @@ func (s *supervisedStream) SendMsg(m any) error {
 		return refusal
 	}
 	return err
+}
+
+// SendHeader hands on nothing after the cut, as SendMsg does.
+func (s *supervisedStream) SendHeader(md metadata.MD) error {
+	if refusal := s.ended(); refusal != nil {
+		return refusal
+	}
+	return s.ServerStream.SendHeader(md)
 }
 
 // RecvMsg does not hand on a message that arrives with the end: it has not been

@@ -3,6 +3,8 @@ package auth
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -24,7 +26,8 @@ type supervisor struct {
 
 	mu       sync.Mutex
 	changed  *sync.Cond // on mu: a session has left, or what was running has ended
-	live     map[*session]struct{}
+	live     sessionSet
+	shared   map[connectionKey]sessionSet // the same, by connection
 	next     uint64
 	sweeping bool
 	running  int      // handlers, and the sweep
@@ -35,8 +38,10 @@ type supervisor struct {
 	seen feeds // what the sessions were last held against
 }
 
+type sessionSet map[*session]struct{}
+
 func newSupervisor(g *Guard) *supervisor {
-	s := &supervisor{guard: g, live: make(map[*session]struct{})}
+	s := &supervisor{guard: g, live: make(sessionSet), shared: make(map[connectionKey]sessionSet)}
 	s.changed = sync.NewCond(&s.mu)
 	return s
 }
@@ -93,6 +98,11 @@ func (s *supervisor) begin(session *session) *Refusal {
 	s.next++
 	session.id = s.next
 	s.live[session] = struct{}{}
+	key := connectionOf(session.chains)
+	if s.shared[key] == nil {
+		s.shared[key] = make(sessionSet, 1)
+	}
+	s.shared[key][session] = struct{}{}
 	if !s.sweeping {
 		s.sweeping = true
 		s.running++
@@ -113,6 +123,10 @@ func (s *supervisor) leave(session *session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.live, session)
+	key := connectionOf(session.chains)
+	if delete(s.shared[key], session); len(s.shared[key]) == 0 {
+		delete(s.shared, key)
+	}
 	s.changed.Broadcast()
 }
 
@@ -230,6 +244,18 @@ func (s *supervisor) sessions() []*session {
 	s.mu.Unlock()
 	slices.SortFunc(live, func(a, b *session) int { return cmp.Compare(a.id, b.id) })
 	return live
+}
+
+// on returns those that are live on the connection with those chains. It takes no
+// longer for those on others: whoever asks is a client, and may ask often.
+func (s *supervisor) on(chains [][]*x509.Certificate) []*session {
+	key := connectionOf(chains)
+	if key == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.shared[key]))
 }
 
 // refuse has every session that wants to begin from now on refused, and returns

@@ -23,7 +23,8 @@ type Issuer struct {
 	// Keys finds this issuer's public keys. Another issuer's are never tried.
 	Keys KeySource
 	// Algorithms lists the JWS algorithms accepted: EdDSA, ES256, RS256, PS256.
-	// Nil is EdDSA and ES256. No other can be listed.
+	// Nil is EdDSA and ES256. No other can be listed. EdDSA is with Ed25519 keys
+	// alone, and tokens may call it Ed25519 (RFC 9864).
 	Algorithms []string
 }
 

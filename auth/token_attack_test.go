@@ -196,6 +196,10 @@ func TestAlgorithmAndKeyMustFit(t *testing.T) {
 		{"RS256 with 1024 bits", allAlgorithms, "", smallRSAKey.Public(), signedBy(t, jwt.SigningMethodRS256, smallRSAKey, header("RS256")), TokenAlgorithm},
 		{"ES256 with an RSA key", allAlgorithms, "", rsaKey.Public(), signedBy(t, jwt.SigningMethodRS256, rsaKey, header("ES256")), TokenAlgorithm},
 		{"EdDSA with a P-256 key", allAlgorithms, "", p256.Public(), signedBy(t, jwt.SigningMethodES256, p256, header("EdDSA")), TokenAlgorithm},
+		{"Ed25519 with a P-256 key", allAlgorithms, "", p256.Public(), signedBy(t, jwt.SigningMethodES256, p256, header("Ed25519")), TokenAlgorithm},
+		{"Ed25519 where ES256 is", []string{"ES256"}, "", edKey.Public(), signedBy(t, jwt.SigningMethodEdDSA, edKey, header("Ed25519")), TokenAlgorithm},
+		{"Ed25519 in another case", allAlgorithms, "", edKey.Public(), signedBy(t, jwt.SigningMethodEdDSA, edKey, header("ed25519")), TokenAlgorithm},
+		{"Ed448", allAlgorithms, "", edKey.Public(), signedBy(t, jwt.SigningMethodEdDSA, edKey, header("Ed448")), TokenAlgorithm},
 		{"a private key for a public one", allAlgorithms, "", p256, signedBy(t, jwt.SigningMethodES256, p256, header("ES256")), TokenAlgorithm},
 		{"a key reserved for another", allAlgorithms, "PS256", rsaKey.Public(), signedBy(t, jwt.SigningMethodRS256, rsaKey, header("RS256")), TokenAlgorithm},
 		{"RS256 signature as PS256", allAlgorithms, "", rsaKey.Public(), signedBy(t, jwt.SigningMethodRS256, rsaKey, header("PS256")), TokenSignature},
@@ -204,6 +208,10 @@ func TestAlgorithmAndKeyMustFit(t *testing.T) {
 		{"PS256 with a long salt", allAlgorithms, "", rsaKey.Public(), signedBy(t, saltedPS256(64), rsaKey, header("PS256")), TokenSignature},
 
 		{"EdDSA", nil, "", edKey.Public(), signedBy(t, jwt.SigningMethodEdDSA, edKey, header("EdDSA")), ""},
+		// One algorithm by two names (RFC 9864), in the header or of the key.
+		{"Ed25519", nil, "", edKey.Public(), signedBy(t, jwt.SigningMethodEdDSA, edKey, header("Ed25519")), ""},
+		{"Ed25519 with a key for EdDSA", nil, "EdDSA", edKey.Public(), signedBy(t, jwt.SigningMethodEdDSA, edKey, header("Ed25519")), ""},
+		{"EdDSA with a key for Ed25519", nil, "Ed25519", edKey.Public(), signedBy(t, jwt.SigningMethodEdDSA, edKey, header("EdDSA")), ""},
 		{"ES256", nil, "ES256", p256.Public(), signedBy(t, jwt.SigningMethodES256, p256, header("ES256")), ""},
 		{"RS256", []string{"RS256"}, "", rsaKey.Public(), signedBy(t, jwt.SigningMethodRS256, rsaKey, header("RS256")), ""},
 		{"PS256", []string{"PS256"}, "PS256", rsaKey.Public(), signedBy(t, jwt.SigningMethodPS256, rsaKey, header("PS256")), ""},

@@ -63,7 +63,7 @@ func readKeyReference(header jsonObject) (tokenHeader, error) {
 	if err != nil {
 		return tokenHeader{}, Refusef(TokenMalformed, "header: %w", err)
 	}
-	if !knownAlgorithm(algorithm) {
+	if algorithm = algorithmCalled(algorithm); !knownAlgorithm(algorithm) {
 		return tokenHeader{}, Refusef(TokenAlgorithm, "header: alg is %.100q", algorithm)
 	}
 	keyID, err := header.required("kid")

@@ -22,6 +22,16 @@ const (
 
 const minRSABits = 2048
 
+// algorithmCalled returns the algorithm that a name in a token or a key stands for.
+// EdDSA with Ed25519 keys, of which alone we know, is called Ed25519 as well (RFC
+// 9864 section 2.2).
+func algorithmCalled(name string) string {
+	if name == "Ed25519" {
+		return algorithmEdDSA
+	}
+	return name
+}
+
 func knownAlgorithm(name string) bool { return signingMethod(name) != nil }
 
 // signingMethod returns golang-jwt's implementation of the algorithm, or nil.
@@ -47,7 +57,7 @@ func signingMethod(name string) jwt.SigningMethod {
 // fits returns an error unless the key is of the type and curve that the
 // algorithm takes and is not reserved for another.
 func (k Key) fits(algorithm string) error {
-	if k.Algorithm != "" && k.Algorithm != algorithm {
+	if k.Algorithm != "" && algorithmCalled(k.Algorithm) != algorithm {
 		return fmt.Errorf("it is for %.100q, not for %s", k.Algorithm, algorithm)
 	}
 	var ok bool

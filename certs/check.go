@@ -60,41 +60,58 @@ func (e *CheckError) Error() string {
 // A chain's root counts as one of today's if a root of the same name and key is
 // trusted now, and then has that one's validity.
 func (m *Material) Check(chains [][]*x509.Certificate, now time.Time) error {
+	_, err := m.StandsUntil(chains, now)
+	return err
+}
+
+// StandsUntil is Check, and says when the last of the chains that stand ends by
+// itself, as each does with the first of its certificates.
+func (m *Material) StandsUntil(chains [][]*x509.Certificate, now time.Time) (time.Time, error) {
 	worst := &CheckError{Problem: Untrusted, detail: "no verified chain to a trusted root"}
+	var latest time.Time
 	for _, chain := range chains {
-		err := m.checkChain(chain, now)
-		if err == nil {
-			return nil
-		}
-		if err.Problem > worst.Problem || worst.Certificate == nil {
+		until, err := m.checkChain(chain, now)
+		switch {
+		case err == nil && until.After(latest):
+			latest = until
+		case err != nil && (err.Problem > worst.Problem || worst.Certificate == nil):
 			worst = err
 		}
 	}
-	return worst
+	if latest.IsZero() {
+		return time.Time{}, worst
+	}
+	return latest, nil
 }
 
-func (m *Material) checkChain(chain []*x509.Certificate, now time.Time) *CheckError {
+// checkChain returns when the chain ends, or why it does not stand at now.
+func (m *Material) checkChain(chain []*x509.Certificate, now time.Time) (until time.Time, _ *CheckError) {
 	if len(chain) == 0 {
-		return &CheckError{Problem: Untrusted, detail: "no verified chain to a trusted root"}
+		return time.Time{}, &CheckError{Problem: Untrusted, detail: "no verified chain to a trusted root"}
 	}
 	last := len(chain) - 1
 	roots := m.anchors[anchorKey(chain[last])]
 	if len(roots) == 0 {
-		return &CheckError{Problem: Untrusted, Certificate: chain[last], detail: "is not among the trusted roots"}
+		return time.Time{}, &CheckError{Problem: Untrusted, Certificate: chain[last], detail: "is not among the trusted roots"}
+	}
+	var expired *CheckError
+	for _, root := range roots {
+		if err := within(root, now); err != nil {
+			expired = err
+		} else if root.NotAfter.After(until) {
+			until = root.NotAfter
+		}
 	}
 	for _, c := range chain[:last] {
 		if err := within(c, now); err != nil {
-			return err
+			return time.Time{}, err
+		}
+		if c.NotAfter.Before(until) {
+			until = c.NotAfter
 		}
 	}
-	var err *CheckError
-	for _, root := range roots {
-		if err = within(root, now); err == nil {
-			break
-		}
-	}
-	if err != nil {
-		return err
+	if until.IsZero() {
+		return time.Time{}, expired
 	}
 	for i, c := range chain {
 		var issuer *x509.Certificate
@@ -102,10 +119,10 @@ func (m *Material) checkChain(chain []*x509.Certificate, now time.Time) *CheckEr
 			issuer = chain[i+1]
 		}
 		if detail, revoked := m.revocations.revoked(c, issuer, now); revoked {
-			return &CheckError{Problem: Revoked, Certificate: c, detail: detail}
+			return time.Time{}, &CheckError{Problem: Revoked, Certificate: c, detail: detail}
 		}
 	}
-	return nil
+	return until, nil
 }
 
 func within(c *x509.Certificate, now time.Time) *CheckError {
@@ -116,24 +133,6 @@ func within(c *x509.Certificate, now time.Time) *CheckError {
 		return &CheckError{Problem: Expired, Certificate: c, detail: "expired at " + stamp(c.NotAfter)}
 	}
 	return nil
-}
-
-// ValidUntil returns when the last of the chains ends, each of which ends with
-// the first of its certificates. It is zero where there are no chains.
-func ValidUntil(chains [][]*x509.Certificate) time.Time {
-	var latest time.Time
-	for _, chain := range chains {
-		var earliest time.Time
-		for i, c := range chain {
-			if i == 0 || c.NotAfter.Before(earliest) {
-				earliest = c.NotAfter
-			}
-		}
-		if earliest.After(latest) {
-			latest = earliest
-		}
-	}
-	return latest
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,7 +1,6 @@
 package certs
 
 import (
-	"crypto/ecdsa"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -62,15 +61,57 @@ func TestCheck(t *testing.T) {
 			}
 		})
 	}
-	if got := ValidUntil([][]*x509.Certificate{byOther, chain}); !got.Equal(leaf.NotAfter) {
-		t.Errorf("valid until %v, want the end of the longer chain, %v", got, leaf.NotAfter)
+}
+
+// The last of the chains that stand counts, and of each the first certificate to
+// end, the root being the one that is trusted now.
+func TestStandsUntil(t *testing.T) {
+	now := time.Now().Truncate(time.Second)
+	ends := func(after time.Duration) CAOptions { return CAOptions{Depth: 1, NotAfter: now.Add(after)} }
+	ca := newTestCA(t, ends(10*time.Hour))
+	other := newTestCA(t, ends(5*time.Hour))
+	intermediate := must(ca.IssueCA(CAOptions{Name: "Intermediate", NotAfter: now.Add(2 * time.Hour)}))(t)
+	leaf := issueUser(t, intermediate, func(c *x509.Certificate) { c.NotAfter = now.Add(9 * time.Hour) }).Certificate()
+	chain := []*x509.Certificate{leaf, intermediate.Certificate(), ca.Certificate()}
+	byOther := []*x509.Certificate{leaf, other.Certificate()}
+	shorter, longer := remade(t, ca, now.Add(time.Hour)), remade(t, ca, now.Add(20*time.Hour))
+	for _, test := range []struct {
+		name   string
+		roots  []*x509.Certificate
+		chains [][]*x509.Certificate
+		after  time.Duration // how much later than now it is
+		want   time.Duration // 0: it does not stand
+	}{
+		{"no chains", []*x509.Certificate{ca.Certificate()}, nil, 0, 0},
+		{"the root is made anew and has ended", []*x509.Certificate{shorter}, [][]*x509.Certificate{chain}, 90 * time.Minute, 0},
+		{"the intermediate's end", []*x509.Certificate{ca.Certificate()}, [][]*x509.Certificate{chain}, 0, 2 * time.Hour},
+		{"the root's end", []*x509.Certificate{other.Certificate()}, [][]*x509.Certificate{byOther}, 0, 5 * time.Hour},
+		{"the leaf's end", []*x509.Certificate{longer}, [][]*x509.Certificate{{leaf, ca.Certificate()}}, 0, 9 * time.Hour},
+		{"the root is made anew and ends first", []*x509.Certificate{shorter}, [][]*x509.Certificate{chain}, 0, time.Hour},
+		{"both roots are there", []*x509.Certificate{shorter, ca.Certificate()}, [][]*x509.Certificate{chain}, 0, 2 * time.Hour},
+		{"both are there, and one has ended", []*x509.Certificate{ca.Certificate(), shorter}, [][]*x509.Certificate{chain}, 90 * time.Minute, 2 * time.Hour},
+		{"the last of two chains", []*x509.Certificate{ca.Certificate(), other.Certificate()}, [][]*x509.Certificate{byOther, chain}, 0, 5 * time.Hour},
+		{"the one of two that stands", []*x509.Certificate{ca.Certificate()}, [][]*x509.Certificate{byOther, chain}, 0, 2 * time.Hour},
+	} {
+		m := must(NewMaterial(nil, test.roots, nil))(t)
+		until, err := m.StandsUntil(test.chains, now.Add(test.after))
+		switch {
+		case test.want == 0 && (err == nil || !until.IsZero()):
+			t.Errorf("%s: it stands until %v, %v", test.name, until, err)
+		case test.want != 0 && (err != nil || !until.Equal(now.Add(test.want))):
+			t.Errorf("%s: until %v, %v, want %v", test.name, until, err, now.Add(test.want))
+		}
 	}
-	if got := ValidUntil([][]*x509.Certificate{chain}); !got.Equal(intermediate.Certificate().NotAfter) {
-		t.Errorf("valid until %v, want the intermediate's end", got)
-	}
-	if !ValidUntil(nil).IsZero() {
-		t.Error("nothing is valid until something")
-	}
+}
+
+// remade is the root's certificate anew, with its key and another end.
+func remade(t *testing.T, ca *CA, notAfter time.Time) *x509.Certificate {
+	t.Helper()
+	template := *ca.Certificate()
+	template.NotAfter = notAfter
+	template.SerialNumber = must(newSerial())(t)
+	der := must(x509.CreateCertificate(rand.Reader, &template, &template, ca.key.Public(), ca.key))(t)
+	return must(x509.ParseCertificate(der))(t)
 }
 
 // A root that is renewed with its key is still the same anchor, with a new end.
@@ -78,11 +119,7 @@ func TestCheckFollowsARenewedRoot(t *testing.T) {
 	now := time.Now()
 	ca := newTestCA(t, CAOptions{NotAfter: now.Add(time.Hour)})
 	leaf := issueUser(t, ca, func(c *x509.Certificate) { c.NotAfter = now.Add(9 * time.Hour) }).Certificate()
-	template := *ca.Certificate()
-	template.NotAfter = now.Add(10 * time.Hour)
-	template.SerialNumber = must(newSerial())(t)
-	der := must(x509.CreateCertificate(rand.Reader, &template, &template, ca.key.Public(), ca.key.(*ecdsa.PrivateKey)))(t)
-	renewed := must(x509.ParseCertificate(der))(t)
+	renewed := remade(t, ca, now.Add(10*time.Hour))
 	m := must(NewMaterial(nil, []*x509.Certificate{renewed}, nil))(t)
 	if err := m.Check([][]*x509.Certificate{{leaf, ca.Certificate()}}, now.Add(2*time.Hour)); err != nil {
 		t.Error(err)
@@ -129,5 +166,30 @@ func TestNewMaterialRefuses(t *testing.T) {
 	}
 	if m.Material() != m || m.Certificate() != nil || len(m.Roots()) != 2 || m.Revocations() == nil {
 		t.Error("the material is not what it was made of")
+	}
+}
+
+func TestWithCertificate(t *testing.T) {
+	ca := newTestCA(t, CAOptions{})
+	first, second := issueUser(t, ca, nil), issueUser(t, ca, nil)
+	revocations := (&Revocations{}).WithCRLs(listOf(t, ca)...)
+	pair, other := first.TLS(), second.TLS()
+	m := must(NewMaterial(&pair, []*x509.Certificate{ca.Certificate()}, revocations))(t)
+	mixed := other
+	mixed.PrivateKey = first.key
+	if _, err := m.WithCertificate(&mixed); err == nil {
+		t.Error("it took a certificate with another's key")
+	}
+	if _, err := (&Material{}).WithCertificate(&other); err == nil {
+		t.Error("there is a set without roots")
+	}
+	with, without := must(m.WithCertificate(&other))(t), must(m.WithCertificate(nil))(t)
+	for _, got := range []*Material{with, without} {
+		if len(got.Roots()) != 1 || got.Revocations() != revocations {
+			t.Error("roots or revocations are not those of before")
+		}
+	}
+	if !with.Certificate().Leaf.Equal(second.Certificate()) || without.Certificate() != nil || !m.Certificate().Leaf.Equal(first.Certificate()) {
+		t.Error("the certificates are not those that were given")
 	}
 }

@@ -26,8 +26,8 @@
 // [FileSource.Feeds] has the counts. [Follow] does the same for a file of any kind.
 //
 // What has changed matters to connections made before, too. [Material.Check] says
-// whether the chains of an earlier handshake still stand, [ValidUntil] when they
-// end by themselves, and [FileSource.Changed] when to look again.
+// whether the chains of an earlier handshake still stand, [Material.StandsUntil]
+// when they end by themselves, and [FileSource.Changed] when to look again.
 //
 // # Certificates
 //

@@ -71,7 +71,7 @@ func newMaterial(certificate *tls.Certificate, roots []*x509.Certificate, revoca
 		}
 	}
 	if len(roots) == 0 {
-		return nil, errors.New("no trusted roots: name at least one authority's certificate")
+		return nil, errNoRoots
 	}
 	for _, root := range roots {
 		if !root.BasicConstraintsValid || !root.IsCA {
@@ -82,6 +82,26 @@ func newMaterial(certificate *tls.Certificate, roots []*x509.Certificate, revoca
 		m.anchors[key] = append(m.anchors[key], root)
 	}
 	return m, nil
+}
+
+var errNoRoots = errors.New("no trusted roots: name at least one authority's certificate")
+
+// WithCertificate returns m with another certificate, or none, for this side. It
+// refuses a certificate whose private key is another's, and the zero Material, which
+// has no roots.
+func (m *Material) WithCertificate(certificate *tls.Certificate) (*Material, error) {
+	if len(m.roots) == 0 {
+		return nil, errNoRoots
+	}
+	result := *m
+	result.certificate = nil
+	if certificate != nil {
+		var err error
+		if result.certificate, err = matched(certificate); err != nil {
+			return nil, err
+		}
+	}
+	return &result, nil
 }
 
 // Material returns m: fixed material is a Source that never changes.

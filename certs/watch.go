@@ -86,5 +86,6 @@ func (g glimpse) same(other glimpse) bool {
 	return os.SameFile(g.FileInfo, other.FileInfo) &&
 		g.Size() == other.Size() &&
 		g.Mode() == other.Mode() &&
-		g.ModTime().Equal(other.ModTime())
+		g.ModTime().Equal(other.ModTime()) &&
+		!g.touched(other)
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"encoding/base64"
+	"math"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -141,5 +142,16 @@ func TestSpread(t *testing.T) {
 	}
 	if least, most := slices.Min(all), slices.Max(all); least < 48*time.Second || least > 52*time.Second || most > 72*time.Second || most < 68*time.Second {
 		t.Errorf("got %v to %v", least, most)
+	}
+}
+
+// However late something expires, it is due before that and not before three
+// quarters of what is left, more or less.
+func TestDueAt(t *testing.T) {
+	now := time.Now()
+	for _, left := range []time.Duration{time.Second, time.Hour, 100 * 365 * 24 * time.Hour, math.MaxInt64} {
+		if due := dueAt(now, now.Add(left)).Sub(now); due < left/10*7 || due > left/10*9 {
+			t.Errorf("what expires in %v is due in %v", left, due)
+		}
 	}
 }

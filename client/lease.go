@@ -40,7 +40,7 @@ func (l *lease) move(expires, due time.Time) {
 // dueAt is when to refresh what expires then: after 70 to 80 percent of what is
 // left, so that many clients that began together do not all come at once.
 func dueAt(now, expires time.Time) time.Time {
-	return now.Add(spread(expires.Sub(now)*3/4, 1./15))
+	return now.Add(spread(expires.Sub(now)/4*3, 1./15))
 }
 
 // spread returns d, more or less by up to the share of it.

@@ -79,7 +79,7 @@ func (p *pinned) Material() *certs.Material {
 	now := p.source.Material()
 	if thumbprintOf(now) == p.certificate {
 		p.good = now
-	} else if mixed, err := certs.NewMaterial(p.good.Certificate(), now.Roots(), now.Revocations()); err == nil {
+	} else if mixed, err := now.WithCertificate(p.good.Certificate()); err == nil {
 		p.good = mixed
 	} // a set without roots, say: those of before hold
 	return p.good

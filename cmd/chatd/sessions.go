@@ -63,13 +63,17 @@ func listSessions(c *cobra.Command, admin string, asJSON bool) error {
 	table := tabwriter.NewWriter(c.OutOrStdout(), 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "ID\tUSER\tSINCE\tUNTIL\tFROM\tMETHOD\tCERTIFICATE")
 	for _, s := range sessions {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", s.ID, shown(s.User), day(s.Started), day(s.Expires), s.Peer, s.Method, shown(s.Certificate))
+		row := []string{s.ID, s.User, day(s.Started), day(s.Expires), s.Peer, s.Method, s.Certificate}
+		for i, text := range row {
+			row[i] = shown(text)
+		}
+		fmt.Fprintln(table, strings.Join(row, "\t"))
 	}
 	return table.Flush()
 }
 
-// shown keeps what a foreign authority wrote into a certificate from steering a
-// terminal.
+// shown keeps what a foreign authority wrote into a certificate, or another program
+// answers in the place of chatd, from steering a terminal.
 func shown(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

@@ -25,6 +25,7 @@ func (t *Telemetry) setupLogs(ctx context.Context, asked environment, described 
 	exports, stopExports := context.WithCancel(context.Background())
 	provider := sdklog.NewLoggerProvider(
 		sdklog.WithResource(described),
+		sdklog.WithProcessor(utf8Only{}),
 		sdklog.WithProcessor(sdklog.NewBatchProcessor(&stoppableLogs{Exporter: exporter, exports: exports})),
 	)
 	written := t.Log.Handler()

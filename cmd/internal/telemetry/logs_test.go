@@ -106,6 +106,30 @@ func TestExportedLogsNameTheirTrace(t *testing.T) {
 	}
 }
 
+// Text that is not UTF-8, which callers can have logged, keeps nothing from being
+// exported: protobuf takes no such text, nor what else is in its message.
+func TestTextThatIsNotUTF8IsExported(t *testing.T) {
+	sink := telemetrytest.NewSink(t)
+	setEnvironment(t, map[string]string{"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": sink.URL() + "/v1/logs"})
+	tel := setup(t, telemetry.Options{Service: "test"}, &bytes.Buffer{})
+	tel.Log.Info("the others")
+	tel.Log.Info("by an attribute", "method", "/a\xff/b")
+	tel.Log.Info("by its text \xff")
+	tel.Log.Info("by its name", "\xff", 1)
+	tel.Log.Info("by an error", "error", errors.New("\xff"))
+	tel.Log.With("all", "\xff").WithGroup("call").Info("by a group", "in", slog.GroupValue(slog.String("deep", "\xff")))
+	if err := tel.Shutdown(bounded(t, 5*time.Second)); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	got := map[string]map[string]string{}
+	for _, record := range sink.Records() {
+		got[record.Body] = record.Attributes
+	}
+	if len(got) != 6 || got["by an attribute"]["method"] != "/a\ufffd/b" || got["by its text \ufffd"] == nil {
+		t.Errorf("the records that arrived are %q", got)
+	}
+}
+
 // What is said about exporting is not exported: it would feed itself.
 func TestProblemsOfExportingStayInTheText(t *testing.T) {
 	sink := telemetrytest.NewSink(t)

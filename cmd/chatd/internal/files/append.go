@@ -12,7 +12,9 @@ import (
 // links stay as they are. next is given what the file has and returns the line,
 // without its end, or "" to leave the file alone; what it returns an error for
 // changes nothing. Where the system has locks, concurrent calls, of other
-// processes too, wait for each other. A write that fails is taken back.
+// processes too, wait for each other. A write that fails is taken back. Where
+// another program has replaced the file meanwhile, the line may be lost, and that is
+// an error.
 //
 // The file must exist and have at most limit bytes.
 func AppendLine(path string, limit int64, next func(text []byte) (line string, err error)) (err error) {
@@ -49,6 +51,18 @@ func AppendLine(path string, limit int64, next func(text []byte) (line string, e
 	}
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, errors.Join(err, file.Truncate(int64(len(text)))))
+	}
+	return stillAt(path, file)
+}
+
+// stillAt returns an error unless the path leads to the file.
+func stillAt(path string, file *os.File) error {
+	mine, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	if now, err := os.Stat(path); err != nil || !os.SameFile(mine, now) {
+		return fmt.Errorf("%s was replaced by another program while the line was added, and may lack it: look, and add it again", path)
 	}
 	return nil
 }

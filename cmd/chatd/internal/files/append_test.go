@@ -55,3 +55,23 @@ func TestAppendLine(t *testing.T) {
 		t.Errorf("the mode is %v, %v, want 0640", info.Mode(), err)
 	}
 }
+
+// A file that another program replaces meanwhile does not have the line, and who
+// adds it is told so.
+func TestAppendLineToAFileThatIsReplaced(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "list.txt")
+	for _, name := range []string{path, path + ".new"} {
+		if err := os.WriteFile(name, []byte("first\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := AppendLine(path, 1<<10, func([]byte) (string, error) {
+		return "x", os.Rename(path+".new", path)
+	})
+	if err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("got %v, want that %s was replaced", err, path)
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "first\n" {
+		t.Errorf("the file is %q, %v", text, err)
+	}
+}

@@ -3,7 +3,9 @@ package certs
 import (
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -82,4 +84,47 @@ func renameOver(path string) error {
 		return err
 	}
 	return os.Rename(path+".new", path)
+}
+
+// A file may be written where it is, with as many bytes as before and its time set
+// back to what it was, as some tools that copy do: it is seen by the time of its
+// inode, which nobody sets.
+func TestWrittenWithItsSizeAndTimeKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte("jti first "), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		var taken string
+		f, err := Follow(File{Name: "list", Path: path, Take: func(text []byte) error { taken = string(text); return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		<-time.After(2 * settling)
+		inode := func() syscall.Timespec {
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return info.Sys().(*syscall.Stat_t).Ctim
+		}
+		for was := inode(); inode() == was; { // as soon as the clock of the file system ticks
+			if err := os.WriteFile(path, []byte("jti second"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chtimes(path, before.ModTime(), before.ModTime()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		<-time.After(time.Second)
+		synctest.Wait()
+		if taken != "jti second" {
+			t.Errorf("what is in force is %q", taken)
+		}
+	})
 }
