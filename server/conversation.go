@@ -124,10 +124,10 @@ func (c *conversation) listen() error {
 			}
 			return err
 		}
-		if err := c.take(&message); err != nil {
+		if err := c.pace.wait(c.ctx); err != nil {
 			return err
 		}
-		if err := c.pace.wait(c.ctx); err != nil {
+		if err := c.take(&message); err != nil {
 			return err
 		}
 	}
