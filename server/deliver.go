@@ -25,8 +25,8 @@ const (
 // that have been live.
 var errStuck = fmt.Errorf("nothing of the replay is taken: %w", room.ErrSlow)
 
-// deliver hands the member's events to the transport until ctx ends or the stream
-// does. A replay may take as long as it likes in all, but no message of it longer
+// deliver hands the member's events to the transport until ctx ends, whether or not
+// there are more of them, or the stream does. A replay may take as long as it likes in all, but no message of it longer
 // than a live member may lag.
 func (c *conversation) deliver(ctx context.Context) {
 	few := make([]room.Event, eventsIdle)
@@ -34,7 +34,7 @@ func (c *conversation) deliver(ctx context.Context) {
 	stuck := time.AfterFunc(c.rooms.lag, func() { auth.Cut(c.ctx, c.refusal(errStuck)) })
 	defer stuck.Stop()
 	stuck.Stop()
-	for {
+	for ctx.Err() == nil {
 		n, err := c.member.Next(ctx, events)
 		if err != nil {
 			if ctx.Err() == nil {
