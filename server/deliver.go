@@ -26,8 +26,8 @@ const (
 var errStuck = fmt.Errorf("nothing of the replay is taken: %w", room.ErrSlow)
 
 // deliver hands the member's events to the transport until ctx ends, whether or not
-// there are more of them, or the stream does. A replay may take as long as it likes in all, but no message of it longer
-// than a live member may lag.
+// there are more of them, or the stream does. A replay may take as long as it likes
+// in all, but no message of it longer than a live member may lag.
 func (c *conversation) deliver(ctx context.Context) {
 	few := make([]room.Event, eventsIdle)
 	events := few

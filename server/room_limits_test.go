@@ -18,17 +18,19 @@ import (
 	"securechat/server/room/roomtest"
 )
 
-// heldLog holds up reads of the rooms whose names begin with "held" until release
-// is closed, and counts them.
+// heldLog holds up reads of the rooms whose names begin with "held" until letGo is
+// called, and counts them.
 type heldLog struct {
 	*roomtest.Memory
 	held    atomic.Int64
 	release chan struct{}
+	letGo   func()
 }
 
 func newHeldLog(t *testing.T) *heldLog {
 	l := &heldLog{Memory: roomtest.NewMemory(), release: make(chan struct{})}
-	t.Cleanup(sync.OnceFunc(func() { close(l.release) }))
+	l.letGo = sync.OnceFunc(func() { close(l.release) })
+	t.Cleanup(l.letGo)
 	return l
 }
 

@@ -107,3 +107,20 @@ func TestExpulsionsCannotBeEvaded(t *testing.T) {
 		}
 	}
 }
+
+// What a user may not read any more is not answered, though it was asked for before.
+func TestCallsThatThePolicyOvertakes(t *testing.T) {
+	log := newHeldLog(t)
+	c := openRooms(t, onLog(log))
+	alice := c.client(c.member("alice"))
+	after := uint64(0)
+	answer := make(chan error, 1)
+	go func() {
+		_, err := alice.History(t.Context(), &chatpb.HistoryRequest{Room: "held", After: &after})
+		answer <- err
+	}()
+	waitFor(t, "call that reads", func() bool { return log.held.Load() == 1 })
+	c.server.SetRoomPolicy(parsePolicy(t, "expel alice held"))
+	log.letGo()
+	wantReason(t, <-answer, codes.PermissionDenied, auth.RoomDenied)
+}
