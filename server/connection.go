@@ -2,7 +2,9 @@ package server
 
 import (
 	"bytes"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +52,7 @@ type connection struct {
 	owing atomic.Int32 // how many streams are ended; changed under mu
 
 	mu      sync.Mutex
+	closed  bool
 	streams map[uint32]*callStream // those whose end has been neither written nor read
 }
 
@@ -60,8 +63,9 @@ type callStream struct {
 	orderly atomic.Bool // it ends as it should: its client may take its time
 
 	// Guarded by conn.mu.
-	ended bool  // on our side
-	since int64 // the tick from which its client's time counts, once it has ended
+	ended bool   // on our side
+	since int64  // the tick from which its client's time counts, once it has ended
+	taken func() // called when its end has passed; nil: nobody waits for that
 }
 
 func newConnection(raw, secured net.Conn, name string) *connection {
@@ -133,7 +137,9 @@ func (c *connection) begin() *callStream {
 	s := &callStream{conn: c, id: c.latest}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.streams[s.id] = s
+	if !c.closed {
+		c.streams[s.id] = s
+	}
 	return s
 }
 
@@ -162,12 +168,44 @@ func (c *connection) wrote(id uint32) {
 // over notes that the end of a stream has passed.
 func (c *connection) over(id uint32) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s, ok := c.streams[id]; ok {
-		delete(c.streams, id)
-		if s.ended {
-			c.owing.Add(-1)
-		}
+	s, ok := c.streams[id]
+	if !ok {
+		c.mu.Unlock()
+		return
+	}
+	delete(c.streams, id)
+	if s.ended {
+		c.owing.Add(-1)
+	}
+	taken := s.taken
+	c.mu.Unlock()
+	if taken != nil {
+		taken()
+	}
+}
+
+// onceTaken has f called once the end of the call has been written or its client has
+// given it up, or now if that has been. It is called once.
+func (s *callStream) onceTaken(f func()) {
+	s.conn.mu.Lock()
+	waits := s.conn.streams[s.id] == s
+	if waits {
+		s.taken = f
+	}
+	s.conn.mu.Unlock()
+	if !waits {
+		f()
+	}
+}
+
+// giveUp takes all streams for over: nothing is written any more.
+func (c *connection) giveUp() {
+	c.mu.Lock()
+	c.closed = true
+	streams := slices.Collect(maps.Keys(c.streams))
+	c.mu.Unlock()
+	for _, id := range streams {
+		c.over(id)
 	}
 }
 
@@ -196,7 +234,7 @@ func (c *connection) abort() {
 }
 
 func (c *connection) Close() error {
-	c.once.Do(c.released)
+	c.once.Do(func() { c.released(); c.giveUp() })
 	return c.Conn.Close()
 }
 
