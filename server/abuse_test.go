@@ -52,7 +52,7 @@ func abuse(t *testing.T, address string, user *authtest.User, settings ...http2.
 }
 
 // open begins a call and returns its stream.
-func (c *client) open(path, token string) uint32 {
+func (c *client) open(path, token string, more ...[2]string) uint32 {
 	c.t.Helper()
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
@@ -60,6 +60,7 @@ func (c *client) open(path, token string) uint32 {
 		{":method", "POST"}, {":scheme", "https"}, {":path", path}, {":authority", "localhost"},
 		{"content-type", "application/grpc"}, {"te", "trailers"},
 	}
+	fields = append(fields, more...)
 	if token != "" {
 		fields = append(fields, [2]string{"authorization", "Bearer " + token})
 	}

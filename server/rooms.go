@@ -47,8 +47,9 @@ type rooms struct {
 	// reading; nil: it can.
 	failed atomic.Pointer[time.Time]
 	// reading bounds the calls that read many entries, and so the memory that they
-	// and the answers of one caller take together, asking those that may ask other servers, and joining the
-	// streams that are on their way into a room, which may have to be loaded.
+	// and one caller's answers take together, asking those that may ask other
+	// servers, and joining the streams that are on their way into a room, which may
+	// have to be loaded.
 	reading, asking, joining *turnstile
 	// lent has, as *[]room.Event, memory that members who are busy take in turns.
 	lent sync.Pool
