@@ -49,7 +49,7 @@ type connection struct {
 	writes walker // of the goroutine that writes
 
 	tick  atomic.Int64 // counts the looks that the gate takes
-	owing atomic.Int32 // how many streams are ended; changed under mu
+	owing atomic.Int32 // how many streams are ended, and how many watched; changed under mu
 
 	mu      sync.Mutex
 	closed  bool
@@ -60,12 +60,14 @@ type connection struct {
 type callStream struct {
 	conn    *connection
 	id      uint32
-	orderly atomic.Bool // it ends as it should: its client may take its time
+	orderly atomic.Bool   // it ends as it should: its client may take its time
+	frames  atomic.Uint64 // of DATA that its client has let be written while it was watched
 
 	// Guarded by conn.mu.
-	ended bool   // on our side
-	since int64  // the tick from which its client's time counts, once it has ended
-	taken func() // called when its end has passed; nil: nobody waits for that
+	ended   bool // on our side
+	watched bool
+	since   int64  // the tick from which its client's time counts, once it has ended
+	taken   func() // called when its end has passed; nil: nobody waits for that
 }
 
 func newConnection(raw, secured net.Conn, name string) *connection {
@@ -155,12 +157,31 @@ func (s *callStream) end() {
 	s.conn.owing.Add(1)
 }
 
+// watch has what the client takes of the call counted until unwatch.
+func (s *callStream) watch() { s.setWatched(true, 1) }
+
+func (s *callStream) unwatch() { s.setWatched(false, -1) }
+
+func (s *callStream) setWatched(watched bool, more int32) {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	if s.conn.streams[s.id] == s && s.watched != watched {
+		s.watched = watched
+		s.conn.owing.Add(more)
+	}
+}
+
 // wrote notes that a client takes what is for it on a stream. Of one that ends as
 // it should it may take all, however slowly.
 func (c *connection) wrote(id uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s, ok := c.streams[id]; ok && s.ended && s.orderly.Load() {
+	s, ok := c.streams[id]
+	if !ok {
+		return
+	}
+	s.frames.Add(1)
+	if s.ended && s.orderly.Load() {
 		s.since = c.tick.Load()
 	}
 }
@@ -175,6 +196,9 @@ func (c *connection) over(id uint32) {
 	}
 	delete(c.streams, id)
 	if s.ended {
+		c.owing.Add(-1)
+	}
+	if s.watched {
 		c.owing.Add(-1)
 	}
 	taken := s.taken

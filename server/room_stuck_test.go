@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
 
 	"securechat/auth"
@@ -77,6 +78,40 @@ func TestAReplayThatIsNotTaken(t *testing.T) {
 	time.AfterFunc(time.Second, func() { _ = back.stream.CloseSend() })
 	if err := back.end(); err.Error() != "EOF" {
 		t.Errorf("it ended with %v", err)
+	}
+}
+
+// A message of a replay may take longer than that, if some of it is taken.
+func TestAReplayThatIsTakenSlowly(t *testing.T) {
+	const size, portion = 150 << 10, 2500
+	log, _ := filled(t, 2, size)
+	c := openRooms(t, onLog(log), func(config *server.Config) { config.Rooms.Lag = 600 * time.Millisecond })
+	bob := c.member("bob")
+	raw := abuse(t, c.address, bob, http2.Setting{ID: http2.SettingInitialWindowSize, Val: portion})
+	stream := raw.open(chatpb.Chat_ChatStream_FullMethodName, bob.Token, [2]string{"chat-room", "lobby"}, [2]string{"chat-after", "0"})
+	if err := raw.WriteWindowUpdate(0, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	slowly := time.NewTicker(20 * time.Millisecond)
+	defer slowly.Stop()
+	for got := 0; got < 2*size; {
+		frame, err := raw.ReadFrame()
+		if err != nil {
+			t.Fatalf("after %d bytes: %v", got, err)
+		}
+		if frame.Header().Flags.Has(http2.FlagHeadersEndStream) && frame.Header().Type == http2.FrameHeaders {
+			t.Fatalf("the stream ended after %d bytes", got)
+		}
+		if data, ok := frame.(*http2.DataFrame); ok {
+			<-slowly.C
+			got += len(data.Data())
+			if err := raw.WriteWindowUpdate(stream, uint32(len(data.Data()))); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 
