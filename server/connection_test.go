@@ -29,6 +29,8 @@ func TestOnceTaken(t *testing.T) {
 	}
 
 	first, second := begin(), begin()
+	first.watch()
+	second.watch()
 	wait(0, first)
 	wait(1, second)
 	first.end() // on our side
@@ -47,6 +49,6 @@ func TestOnceTaken(t *testing.T) {
 	first.end()
 	second.end()
 	if owing := c.owing.Load(); owing != 0 {
-		t.Errorf("%d streams are ended and not taken, want none", owing)
+		t.Errorf("%d streams are ended or watched, and over, want none", owing)
 	}
 }

@@ -70,11 +70,10 @@ func (c *conversation) run() error {
 	}()
 	err := c.listen()
 	// However it ends, what was accepted before is acknowledged first, unless the
-	// client has gone or the stream has been cut.
+	// client has gone or the stream has been cut: then nothing more is delivered.
 	select {
 	case <-c.owed.settle():
 	case <-delivered:
-	case <-c.ctx.Done():
 	}
 	stop()
 	var refusal *auth.Refusal
