@@ -92,26 +92,8 @@ func TestAReplayThatIsTakenSlowly(t *testing.T) {
 	if err := raw.WriteWindowUpdate(0, 1<<20); err != nil {
 		t.Fatal(err)
 	}
-	if err := raw.conn.SetReadDeadline(time.Now().Add(30 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
-	slowly := time.NewTicker(20 * time.Millisecond)
-	defer slowly.Stop()
-	for got := 0; got < 2*size; {
-		frame, err := raw.ReadFrame()
-		if err != nil {
-			t.Fatalf("after %d bytes: %v", got, err)
-		}
-		if frame.Header().Flags.Has(http2.FlagHeadersEndStream) && frame.Header().Type == http2.FrameHeaders {
-			t.Fatalf("the stream ended after %d bytes", got)
-		}
-		if data, ok := frame.(*http2.DataFrame); ok {
-			<-slowly.C
-			got += len(data.Data())
-			if err := raw.WriteWindowUpdate(stream, uint32(len(data.Data()))); err != nil {
-				t.Fatal(err)
-			}
-		}
+	if got, err := raw.sip(stream, portion, 20*time.Millisecond, 2*size); err != nil {
+		t.Fatalf("after %d bytes: %v", got, err)
 	}
 }
 
