@@ -2,7 +2,9 @@ package server
 
 import (
 	"bytes"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,9 +49,10 @@ type connection struct {
 	writes walker // of the goroutine that writes
 
 	tick  atomic.Int64 // counts the looks that the gate takes
-	owing atomic.Int32 // how many streams are ended; changed under mu
+	owing atomic.Int32 // how many streams are ended, and how many watched; changed under mu
 
 	mu      sync.Mutex
+	closed  bool
 	streams map[uint32]*callStream // those whose end has been neither written nor read
 }
 
@@ -57,11 +60,14 @@ type connection struct {
 type callStream struct {
 	conn    *connection
 	id      uint32
-	orderly atomic.Bool // it ends as it should: its client may take its time
+	orderly atomic.Bool   // it ends as it should: its client may take its time
+	frames  atomic.Uint64 // of DATA that its client has let be written while it was watched
 
 	// Guarded by conn.mu.
-	ended bool  // on our side
-	since int64 // the tick from which its client's time counts, once it has ended
+	ended   bool // on our side
+	watched bool
+	since   int64  // the tick from which its client's time counts, once it has ended
+	taken   func() // called when its end has passed; nil: nobody waits for that
 }
 
 func newConnection(raw, secured net.Conn, name string) *connection {
@@ -133,7 +139,9 @@ func (c *connection) begin() *callStream {
 	s := &callStream{conn: c, id: c.latest}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.streams[s.id] = s
+	if !c.closed {
+		c.streams[s.id] = s
+	}
 	return s
 }
 
@@ -149,12 +157,31 @@ func (s *callStream) end() {
 	s.conn.owing.Add(1)
 }
 
+// watch has what the client takes of the call counted until unwatch.
+func (s *callStream) watch() { s.setWatched(true, 1) }
+
+func (s *callStream) unwatch() { s.setWatched(false, -1) }
+
+func (s *callStream) setWatched(watched bool, more int32) {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	if s.conn.streams[s.id] == s && s.watched != watched {
+		s.watched = watched
+		s.conn.owing.Add(more)
+	}
+}
+
 // wrote notes that a client takes what is for it on a stream. Of one that ends as
 // it should it may take all, however slowly.
 func (c *connection) wrote(id uint32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s, ok := c.streams[id]; ok && s.ended && s.orderly.Load() {
+	s, ok := c.streams[id]
+	if !ok {
+		return
+	}
+	s.frames.Add(1)
+	if s.ended && s.orderly.Load() {
 		s.since = c.tick.Load()
 	}
 }
@@ -162,12 +189,47 @@ func (c *connection) wrote(id uint32) {
 // over notes that the end of a stream has passed.
 func (c *connection) over(id uint32) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s, ok := c.streams[id]; ok {
-		delete(c.streams, id)
-		if s.ended {
-			c.owing.Add(-1)
-		}
+	s, ok := c.streams[id]
+	if !ok {
+		c.mu.Unlock()
+		return
+	}
+	delete(c.streams, id)
+	if s.ended {
+		c.owing.Add(-1)
+	}
+	if s.watched {
+		c.owing.Add(-1)
+	}
+	taken := s.taken
+	c.mu.Unlock()
+	if taken != nil {
+		taken()
+	}
+}
+
+// onceTaken has f called once the end of the call has been written or its client has
+// given it up, or now if that has been. It is called once.
+func (s *callStream) onceTaken(f func()) {
+	s.conn.mu.Lock()
+	waits := s.conn.streams[s.id] == s
+	if waits {
+		s.taken = f
+	}
+	s.conn.mu.Unlock()
+	if !waits {
+		f()
+	}
+}
+
+// giveUp takes all streams for over: nothing is written any more.
+func (c *connection) giveUp() {
+	c.mu.Lock()
+	c.closed = true
+	streams := slices.Collect(maps.Keys(c.streams))
+	c.mu.Unlock()
+	for _, id := range streams {
+		c.over(id)
 	}
 }
 
@@ -196,7 +258,7 @@ func (c *connection) abort() {
 }
 
 func (c *connection) Close() error {
-	c.once.Do(c.released)
+	c.once.Do(func() { c.released(); c.giveUp() })
 	return c.Conn.Close()
 }
 

@@ -205,3 +205,12 @@ func patientWith(ctx context.Context, err error) {
 		s.orderly.Store(true)
 	}
 }
+
+// onceTaken has f called when the client of a call has taken all of it, or will not.
+func onceTaken(ctx context.Context, f func()) {
+	if s, ok := ctx.Value(streamKey{}).(*callStream); ok {
+		s.onceTaken(f)
+		return
+	}
+	f()
+}

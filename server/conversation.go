@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"strconv"
-	"sync"
 	"sync/atomic"
 
 	"google.golang.org/grpc"
@@ -15,10 +14,9 @@ import (
 	"securechat/server/room"
 )
 
-// A conversation is one stream in one room. Three goroutines work on it: the
-// handler's own receives, one delivers, and one waits for the hub to cut a member
-// that does not keep up, while the other two may be stuck in the transport. The
-// handler's waits for both.
+// A conversation is one stream in one room. Two goroutines work on it: the handler's
+// own receives and one, for which it waits, delivers. The hub cuts a member that does
+// not keep up, while both may be stuck in the transport.
 //
 // A stream ends from the receiving side by the handler's return, and from the
 // others by auth.Cut, which lets the client know before the handler returns.
@@ -64,24 +62,18 @@ func (s *Server) converse(stream grpc.ServerStream, member *room.Member) error {
 func (c *conversation) run() error {
 	delivering, stop := context.WithCancel(c.ctx)
 	defer stop()
+	c.member.OnCut(func() { auth.Cut(c.ctx, c.refusal(room.ErrSlow)) })
 	delivered := make(chan struct{})
 	go func() {
 		defer close(delivered)
 		c.deliver(delivering)
 	}()
-	watching, unwatch := context.WithCancel(c.ctx)
-	var watcher sync.WaitGroup
-	watcher.Go(func() { c.watch(watching) })
-	defer watcher.Wait()
-	defer unwatch()
-
 	err := c.listen()
 	// However it ends, what was accepted before is acknowledged first, unless the
-	// client has gone or the stream has been cut.
+	// client has gone or the stream has been cut: then nothing more is delivered.
 	select {
 	case <-c.owed.settle():
 	case <-delivered:
-	case <-c.ctx.Done():
 	}
 	stop()
 	var refusal *auth.Refusal
@@ -90,16 +82,6 @@ func (c *conversation) run() error {
 	}
 	<-delivered
 	return err
-}
-
-// watch ends the stream of a member that has been cut, even where the transport
-// does not take what is being sent to it.
-func (c *conversation) watch(ctx context.Context) {
-	select {
-	case <-c.member.Cut():
-		auth.Cut(c.ctx, c.refusal(room.ErrSlow))
-	case <-ctx.Done():
-	}
 }
 
 // refusal is what the client is told of the end of its membership.
@@ -124,10 +106,10 @@ func (c *conversation) listen() error {
 			}
 			return err
 		}
-		if err := c.take(&message); err != nil {
+		if err := c.pace.wait(c.ctx); err != nil {
 			return err
 		}
-		if err := c.pace.wait(c.ctx); err != nil {
+		if err := c.take(&message); err != nil {
 			return err
 		}
 	}

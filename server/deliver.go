@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"google.golang.org/grpc"
 
@@ -25,16 +24,15 @@ const (
 // that have been live.
 var errStuck = fmt.Errorf("nothing of the replay is taken: %w", room.ErrSlow)
 
-// deliver hands the member's events to the transport until ctx ends or the stream
-// does. A replay may take as long as it likes in all, but no message of it longer
-// than a live member may lag.
+// deliver hands the member's events to the transport until ctx ends, whether or not
+// there are more of them, or the stream does. A replay may take as long as it likes,
+// but its client must take some of it in the time that a live member may lag.
 func (c *conversation) deliver(ctx context.Context) {
 	few := make([]room.Event, eventsIdle)
 	events := few
-	stuck := time.AfterFunc(c.rooms.lag, func() { auth.Cut(c.ctx, c.refusal(errStuck)) })
-	defer stuck.Stop()
-	stuck.Stop()
-	for {
+	stall := newStall(c.ctx, c.rooms.lag, func() { auth.Cut(c.ctx, c.refusal(errStuck)) })
+	defer stall.stop()
+	for ctx.Err() == nil {
 		n, err := c.member.Next(ctx, events)
 		if err != nil {
 			if ctx.Err() == nil {
@@ -45,13 +43,16 @@ func (c *conversation) deliver(ctx context.Context) {
 		for i := range events[:n] {
 			replayed := !c.live
 			if replayed {
-				stuck.Reset(c.rooms.lag)
+				stall.sends()
 			}
 			if err := c.send(&events[i]); err != nil {
 				return // the stream has ended: its context says so to the others
 			}
 			if replayed {
-				stuck.Stop()
+				stall.sent()
+			}
+			if replayed && c.live {
+				stall.stop() // who lags from here on is for the hub to say
 			}
 		}
 		clear(events[:n]) // an idle member keeps no texts

@@ -3,10 +3,12 @@ package server_test
 import (
 	"errors"
 	"io"
+	"net"
 	"testing"
 
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"securechat/auth"
 	"securechat/auth/authtest"
@@ -92,4 +94,48 @@ func TestConfigurationThatIsRefused(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
+}
+
+// On a connection beyond the limit nothing is read of a unary call either.
+func TestUnaryCallsBeyondTheConnectionsOfAnIdentity(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	address := start(t, realm, server.Config{Limits: server.Limits{ConnectionsPerIdentity: 1}})
+	alice := realm.User("alice")
+	wantAlive(t, open(t, alice, address))
+	_, err := healthpb.NewHealthClient(alice.Dial(address)).Check(t.Context(), &healthpb.HealthCheckRequest{})
+	wantReason(t, err, codes.ResourceExhausted, auth.TooManyConnections)
+}
+
+// Strangers who do not shake hands take nobody's place.
+func TestHandshakesPerAddress(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	log := &journal{}
+	address := start(t, realm, server.Config{Log: log.logger(), Limits: server.Limits{HandshakesPerAddress: 3}})
+	for range 8 {
+		silent, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer silent.Close()
+	}
+	waitFor(t, "refusals of what is too much", func() bool { return len(log.lines(t, "refused")) == 5 })
+	for _, line := range log.lines(t, "refused") {
+		if line["reason"] != "TOO_MANY_CONNECTIONS" {
+			t.Errorf("the line is %v", line)
+		}
+	}
+}
+
+func TestConnectionsInAll(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	address := start(t, realm, server.Config{Limits: server.Limits{Connections: 1}})
+	first := realm.User("alice").Dial(address)
+	stream, err := chatpb.NewChatClient(first).ChatStream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantAlive(t, stream)
+	_, err = chatpb.NewChatClient(realm.User("bob").Dial(address)).ChatStream(t.Context())
+	wantReason(t, err, codes.Unavailable, "")
+	wantAlive(t, stream)
 }

@@ -25,7 +25,7 @@ type pacer struct {
 type pace struct {
 	pacer   *pacer
 	streams int       // guarded by the pacer's mu, as is next
-	next    time.Time // when the next message is due by the rate
+	next    time.Time // the turn of the last message that has come
 }
 
 func newPacer(perSecond int, now func() time.Time) *pacer {
@@ -69,7 +69,8 @@ func (p *pacer) leave(user *pace) {
 	user.streams--
 }
 
-// wait counts one message and waits until another may be read.
+// wait waits for the turn of a message that has come. So each counts before it is
+// said, the first of a stream like any other. One that is given up takes no turn.
 func (p *pace) wait(ctx context.Context) error {
 	if p == nil {
 		return nil
@@ -84,11 +85,12 @@ func (p *pace) wait(ctx context.Context) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
+		p.giveBack()
 		return ctx.Err()
 	}
 }
 
-// spend counts one message and says how long it is until the next is due.
+// spend takes the next turn and says how long it is until then.
 func (p *pace) spend() time.Duration {
 	p.pacer.mu.Lock()
 	defer p.pacer.mu.Unlock()
@@ -98,4 +100,10 @@ func (p *pace) spend() time.Duration {
 	}
 	p.next = p.next.Add(p.pacer.interval)
 	return p.next.Sub(now)
+}
+
+func (p *pace) giveBack() {
+	p.pacer.mu.Lock()
+	defer p.pacer.mu.Unlock()
+	p.next = p.next.Add(-p.pacer.interval)
 }

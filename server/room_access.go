@@ -129,7 +129,8 @@ func (s *Server) roomAllowed(id auth.Identity, name string) error {
 type placeKey struct{}
 
 // requested is the step that holds the room that the request of a unary call
-// names against what its caller may open. The handler has it by placeFrom.
+// names against what its caller may open, before the handler runs and before it
+// answers. The handler has it by placeFrom.
 func (s *Server) requested() auth.Interceptor {
 	return auth.Interceptor{
 		Unary: func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
@@ -145,7 +146,11 @@ func (s *Server) requested() auth.Interceptor {
 			if err := s.roomAllowed(id, p.name); err != nil {
 				return nil, err
 			}
-			return handler(context.WithValue(ctx, placeKey{}, p), req)
+			answer, err := handler(context.WithValue(ctx, placeKey{}, p), req)
+			if refusal := s.roomAllowed(id, p.name); refusal != nil {
+				return nil, refusal // it has been closed meanwhile: a call may have to wait
+			}
+			return answer, err
 		},
 	}
 }

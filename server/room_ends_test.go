@@ -1,7 +1,9 @@
 package server_test
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -113,4 +115,36 @@ func TestAStuckMemberIsRefused(t *testing.T) {
 		return err == nil && len(present.Members) == 1
 	})
 	wantReason(t, stuck.end(), codes.InvalidArgument, auth.MessageInvalid)
+}
+
+// A half-close is not put off by what others have said, however much of it the
+// client has yet to read.
+func TestAHalfCloseInABusyRoom(t *testing.T) {
+	const total = 400
+	c := openRooms(t, patient, func(config *server.Config) { config.Rooms.QueueBytes = 64 << 20 })
+	bob, alice := c.join(c.member("bob"), "lobby"), c.join(c.member("alice"), "lobby")
+	text := strings.Repeat("x", 8<<10)
+	for range total { // much more than windows let through
+		alice.say(text)
+		alice.heard()
+	}
+	if err := bob.stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	got := 0
+	for {
+		m, err := bob.stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Kind == chatpb.Kind_MESSAGE {
+			got++
+		}
+	}
+	if got == total {
+		t.Error("the stream ended only when all had been read")
+	}
 }

@@ -52,11 +52,11 @@ func (s *Server) enter() auth.Interceptor {
 
 // join waits while the caller has as many streams on their way into rooms as it may.
 func (r *rooms) join(ctx context.Context, o opening, user string) (*room.Member, error) {
-	done, err := r.joining.enter(ctx)
+	turn, err := r.joining.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer turn.done()
 	member, err := r.hub.Join(ctx, o.key, user, o.from)
 	if err != nil {
 		return nil, roomRefusal(err)

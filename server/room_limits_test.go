@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 
 	"securechat/auth"
 	chatpb "securechat/proto/chat"
@@ -17,17 +18,19 @@ import (
 	"securechat/server/room/roomtest"
 )
 
-// heldLog holds up reads of the rooms whose names begin with "held" until release
-// is closed, and counts them.
+// heldLog holds up reads of the rooms whose names begin with "held" until letGo is
+// called, and counts them.
 type heldLog struct {
 	*roomtest.Memory
 	held    atomic.Int64
 	release chan struct{}
+	letGo   func()
 }
 
 func newHeldLog(t *testing.T) *heldLog {
 	l := &heldLog{Memory: roomtest.NewMemory(), release: make(chan struct{})}
-	t.Cleanup(sync.OnceFunc(func() { close(l.release) }))
+	l.letGo = sync.OnceFunc(func() { close(l.release) })
+	t.Cleanup(l.letGo)
 	return l
 }
 
@@ -132,5 +135,29 @@ func TestMembersOfUnusedRooms(t *testing.T) {
 	// Each takes 300 ms, and eight go at a time.
 	if took := time.Since(began); took < 590*time.Millisecond {
 		t.Errorf("all of them are asked at once: they take %v", took)
+	}
+}
+
+// A stream for each message is no way around the rate.
+func TestStreamsDoNotEvadeTheRate(t *testing.T) {
+	const rate, total = 20, 30
+	c := openRooms(t, func(config *server.Config) { config.Rooms.MessagesPerSecond = rate })
+	alice := c.client(c.member("alice"))
+	began := time.Now()
+	for range total {
+		stream, err := alice.ChatStream(metadata.AppendToOutgoingContext(t.Context(), "chat-room", "lobby"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &seat{t: t, user: "alice", stream: stream}
+		s.say("hello")
+		s.heard()
+		if err := stream.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A second's worth may come at once.
+	if took, least := time.Since(began), time.Second*(total-rate-1)/rate; took < least {
+		t.Errorf("%d messages took %v, want %v at least", total, took, least)
 	}
 }

@@ -8,9 +8,12 @@ import (
 
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
 
+	"securechat/auth"
 	chatpb "securechat/proto/chat"
 	"securechat/server"
+	"securechat/server/room/roomtest"
 )
 
 // A message in a room has a span from its receipt to its acknowledgement, under
@@ -124,4 +127,24 @@ func TestMessagesThatComeTooFast(t *testing.T) {
 	if m := bob.heard(); m.Kind != chatpb.Kind_ACKNOWLEDGEMENT {
 		t.Errorf("bob gets %v", m)
 	}
+}
+
+// The span of a message that is never acknowledged ends with its stream.
+func TestSpansOfWhatIsNotAcknowledged(t *testing.T) {
+	provider, exporter := traced(t)
+	log := roomtest.NewMemory()
+	c := openRooms(t, onLog(log), func(config *server.Config) { config.Tracing = provider })
+	alice, bob := c.join(c.member("alice"), "lobby"), c.join(c.member("bob"), "lobby")
+	release := log.HoldAppends()
+	defer release()
+	alice.send(&chatpb.ChatMessage{Message: "lost?", Traceparent: sampledTrace})
+	alice.send(&chatpb.ChatMessage{Kind: chatpb.Kind_TYPING}) // of which bob is told once the message has been taken
+	bob.until(chatpb.Kind_TYPING)
+	for _, session := range c.server.Sessions() {
+		if session.User == "alice" {
+			c.server.End(session.ID)
+		}
+	}
+	wantReason(t, alice.end(), codes.PermissionDenied, auth.Expelled)
+	waitFor(t, "span of the message", func() bool { return len(spans(exporter, "process")) == 1 })
 }

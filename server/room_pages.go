@@ -36,11 +36,11 @@ func (c chat) History(ctx context.Context, request *chatpb.HistoryRequest) (*cha
 		return nil, auth.Refusef(auth.CursorInvalid, "both after and before are given")
 	}
 	rooms := c.server.rooms
-	done, err := rooms.reading.enter(ctx)
+	turn, err := rooms.reading.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer turn.answered(ctx)
 	entries, more, err := rooms.history(ctx, p.key, request)
 	if err != nil {
 		return nil, roomRefusal(err)
@@ -78,11 +78,11 @@ func (c chat) Members(ctx context.Context, _ *chatpb.MembersRequest) (*chatpb.Me
 		return nil, err
 	}
 	rooms := c.server.rooms
-	done, err := rooms.asking.enter(ctx)
+	turn, err := rooms.asking.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer turn.answered(ctx)
 	present, err := rooms.hub.Members(ctx, p.key)
 	if err != nil {
 		return nil, roomRefusal(err)
@@ -104,11 +104,11 @@ func (c chat) Rooms(ctx context.Context, request *chatpb.RoomsRequest) (*chatpb.
 	if !ok {
 		return nil, auth.Refusef(auth.Internal, "rooms are to be listed for nobody")
 	}
-	done, err := rooms.reading.enter(ctx)
+	turn, err := rooms.reading.enter(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer turn.answered(ctx)
 	list := shortlist{limit: page(request.Limit, roomsPage)}
 	err = rooms.hub.Rooms(ctx, func(key room.Key, newest uint64) bool {
 		if name, mine := key.NameFor(id.User); mine && c.server.roomAllowed(id, name) == nil {

@@ -107,3 +107,53 @@ func TestExpulsionsCannotBeEvaded(t *testing.T) {
 		}
 	}
 }
+
+// What a user may not read any more is not answered, though it was asked for before.
+func TestCallsThatThePolicyOvertakes(t *testing.T) {
+	log := newHeldLog(t)
+	c := openRooms(t, onLog(log))
+	alice := c.client(c.member("alice"))
+	after := uint64(0)
+	answer := make(chan error, 1)
+	go func() {
+		_, err := alice.History(t.Context(), &chatpb.HistoryRequest{Room: "held", After: &after})
+		answer <- err
+	}()
+	waitFor(t, "call that reads", func() bool { return log.held.Load() == 1 })
+	c.server.SetRoomPolicy(parsePolicy(t, "expel alice held"))
+	log.letGo()
+	wantReason(t, <-answer, codes.PermissionDenied, auth.RoomDenied)
+}
+
+// So do streams that are on their way into a room or stuck in its replay.
+func TestThePolicyReachesStreamsThatAreBusy(t *testing.T) {
+	messages, _ := filled(t, 64, 200<<10)
+	log := newHeldLog(t)
+	log.Memory = messages
+	lines := &journal{}
+	c := openRooms(t, onLog(log), patient, func(config *server.Config) { config.Log = lines.logger() })
+	coming := c.stream(c.member("alice"), "chat-room", "held")
+	waitFor(t, "room that is being loaded", func() bool { return log.held.Load() == 1 })
+	stuck := c.resume(c.member("bob"), "lobby", 0)
+	stuck.heard()
+
+	c.server.SetRoomPolicy(parsePolicy(t, "room held carol\nroom lobby carol"))
+	_, err := coming.Recv()
+	wantReason(t, err, codes.PermissionDenied, auth.Expelled)
+	if header, _ := coming.Header(); len(header.Get("chat-user")) > 0 {
+		t.Error("the stream was admitted")
+	}
+	waitFor(t, "line that the stuck stream ended", func() bool {
+		ended := lines.lines(t, "ended")
+		return len(ended) == 1 && ended[0]["reason"] == "EXPELLED" && ended[0]["user"] == "bob"
+	})
+	log.letGo()
+	carol := c.client(c.member("carol"))
+	for _, name := range []string{"held", "lobby"} {
+		waitFor(t, "empty room "+name, func() bool {
+			present, err := carol.Members(t.Context(), &chatpb.MembersRequest{Room: name})
+			return err == nil && len(present.Members) == 0
+		})
+	}
+	wantReason(t, stuck.end(), codes.PermissionDenied, auth.Expelled)
+}

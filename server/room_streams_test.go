@@ -266,7 +266,7 @@ func TestALogThatIsNotAvailable(t *testing.T) {
 	log.FailReads(nil)
 }
 
-// A stranger's client, in a room or not, need not know more than three fields.
+// The echo asks for no scope and has no sequence, rooms or not.
 func TestTheEchoIsAsItWasBesideRooms(t *testing.T) {
 	c := openRooms(t)
 	stream := c.stream(c.realm.User("alice", rights("")))

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
 
 	"securechat/auth"
@@ -77,6 +78,22 @@ func TestAReplayThatIsNotTaken(t *testing.T) {
 	time.AfterFunc(time.Second, func() { _ = back.stream.CloseSend() })
 	if err := back.end(); err.Error() != "EOF" {
 		t.Errorf("it ended with %v", err)
+	}
+}
+
+// A message of a replay may take longer than that, if some of it is taken.
+func TestAReplayThatIsTakenSlowly(t *testing.T) {
+	const size, portion = 150 << 10, 2500
+	log, _ := filled(t, 2, size)
+	c := openRooms(t, onLog(log), func(config *server.Config) { config.Rooms.Lag = 600 * time.Millisecond })
+	bob := c.member("bob")
+	raw := abuse(t, c.address, bob, http2.Setting{ID: http2.SettingInitialWindowSize, Val: portion})
+	stream := raw.open(chatpb.Chat_ChatStream_FullMethodName, bob.Token, [2]string{"chat-room", "lobby"}, [2]string{"chat-after", "0"})
+	if err := raw.WriteWindowUpdate(0, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := raw.sip(stream, portion, 20*time.Millisecond, 2*size); err != nil {
+		t.Fatalf("after %d bytes: %v", got, err)
 	}
 }
 

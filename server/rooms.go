@@ -28,8 +28,8 @@ type Rooms struct {
 	// Default 1,024 and 1 MiB.
 	Queue, QueueBytes int
 	// Lag is how long a member may be further behind than that before it is cut
-	// with SLOW_CONSUMER, and how long one that takes nothing of its replay has
-	// before it is cut, too. Default 5 s.
+	// with SLOW_CONSUMER. One that takes nothing of its replay for that long, or up
+	// to twice as long, is cut, too. Default 5 s.
 	Lag time.Duration
 	// MessagesPerSecond is how many messages one user may send to rooms, on all
 	// streams together; what comes faster is read later. 0 sets no bound.
@@ -42,13 +42,14 @@ type rooms struct {
 	log   room.Log
 	now   func() time.Time
 	pacer *pacer
-	lag   time.Duration // how long a message of a replay may wait to be taken
+	lag   time.Duration // how long a client may take nothing of its replay
 	// failed is when the log last could not store, with the monotonic clock's
 	// reading; nil: it can.
 	failed atomic.Pointer[time.Time]
 	// reading bounds the calls that read many entries, and so the memory that they
-	// take together, asking those that may ask other servers, and joining the
-	// streams that are on their way into a room, which may have to be loaded.
+	// and one caller's answers take together, asking those that may ask other
+	// servers, and joining the streams that are on their way into a room, which may
+	// have to be loaded.
 	reading, asking, joining *turnstile
 	// lent has, as *[]room.Event, memory that members who are busy take in turns.
 	lent sync.Pool

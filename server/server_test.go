@@ -48,10 +48,21 @@ func frozen(t *testing.T) protoreflect.MessageDescriptor {
 	return file.Messages().Get(0)
 }
 
-// A client that knows three fields and a path, and has none of our code.
+// A client that knows three fields and a path, and has none of our code, gets the
+// echo, whether or not there are rooms.
 func TestAStrangersClient(t *testing.T) {
-	realm := authtest.NewRealm(t)
-	conn := realm.User("alice").Dial(start(t, realm, server.Config{}))
+	t.Run("without rooms", func(t *testing.T) {
+		realm := authtest.NewRealm(t)
+		echoesStrangers(t, realm.User("alice").Dial(start(t, realm, server.Config{})))
+	})
+	t.Run("beside rooms", func(t *testing.T) {
+		c := openRooms(t)
+		echoesStrangers(t, c.realm.User("alice").Dial(c.address))
+	})
+}
+
+func echoesStrangers(t *testing.T, conn *grpc.ClientConn) {
+	t.Helper()
 	descriptor := frozen(t)
 	stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/chat.Chat/chatStream")
 	if err != nil {

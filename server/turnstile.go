@@ -28,26 +28,47 @@ func newTurnstile(each, all int) *turnstile {
 	return &turnstile{each: each, all: make(chan struct{}, all), callers: make(map[string]*turns)}
 }
 
-// enter waits for a place, which the caller of ctx has until done is called. The
-// context ends the waiting.
-func (t *turnstile) enter(ctx context.Context) (done func(), err error) {
+// A turn is a place that a caller has.
+type turn struct {
+	turnstile *turnstile
+	name      string
+	own       *turns
+}
+
+// enter waits for a place for the caller of ctx. The context ends the waiting.
+func (t *turnstile) enter(ctx context.Context) (turn, error) {
 	id, _ := auth.FromContext(ctx)
 	name := accountOf(id)
 	own := t.join(name)
 	if err := occupy(ctx, own.places); err != nil {
 		t.leave(name, own)
-		return nil, err
+		return turn{}, err
 	}
+	place := turn{turnstile: t, name: name, own: own}
 	if err := occupy(ctx, t.all); err != nil {
-		<-own.places
-		t.leave(name, own)
-		return nil, err
+		place.giveBack()
+		return turn{}, err
 	}
-	return func() {
-		<-t.all
-		<-own.places
-		t.leave(name, own)
-	}, nil
+	return place, nil
+}
+
+// done gives the place back.
+func (t turn) done() {
+	<-t.turnstile.all
+	t.giveBack()
+}
+
+// answered gives the place back of a unary call that has its answer. It counts among
+// its caller's until the client has taken the answer, which is held until then: who
+// asks and does not read must not have ever more held.
+func (t turn) answered(ctx context.Context) {
+	<-t.turnstile.all
+	onceTaken(ctx, t.giveBack)
+}
+
+func (t turn) giveBack() {
+	<-t.own.places
+	t.turnstile.leave(t.name, t.own)
 }
 
 func occupy(ctx context.Context, places chan<- struct{}) error {

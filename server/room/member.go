@@ -14,9 +14,8 @@ import (
 type Member struct {
 	room *room
 	user string
-	// done is closed when the membership has ended, cut when that was for being slow.
-	done, cut chan struct{}
-	left      sync.Once
+	done chan struct{} // closed when the membership has ended
+	left sync.Once
 
 	// Set by join: the room's begun, tail and floor then. LIVE comes when last has
 	// reached target; up to floor the log has nothing beyond it of the room.
@@ -35,6 +34,7 @@ type Member struct {
 	// messages after last are read from the log.
 	reading  bool
 	position uint64
+	onCut    func() // called if it is cut; may be nil
 	// lapped is when the ring lapped the live member; zero when it has not, or the
 	// member has caught up since.
 	lapped time.Time
@@ -66,7 +66,7 @@ func (r *room) join(ctx context.Context, user string, from Position) (*Member, e
 			return nil, err
 		}
 	}
-	m := &Member{room: r, user: user, stride: firstStride, done: make(chan struct{}), cut: make(chan struct{})}
+	m := &Member{room: r, user: user, stride: firstStride, done: make(chan struct{})}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.hub.open.Err() != nil {
@@ -123,9 +123,17 @@ func (m *Member) caughtUp() {
 	}
 }
 
-// Cut is closed when the member has been cut for being slow, while its goroutine
-// may be stuck in handing an event on.
-func (m *Member) Cut() <-chan struct{} { return m.cut }
+// OnCut has f called when the member is cut for being slow, while its goroutine may
+// be stuck in handing an event on; at once if it has been. f must not wait, nor use
+// the member or its hub. There is one f, the last.
+func (m *Member) OnCut(f func()) {
+	m.room.mu.Lock()
+	defer m.room.mu.Unlock()
+	m.onCut = f
+	if m.ended == ErrSlow {
+		f()
+	}
+}
 
 // Leave ends the membership, and Next and Post with it; what was posted may be
 // stored all the same. It may be called again, and from any goroutine.

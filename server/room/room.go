@@ -150,7 +150,9 @@ func (r *room) cutSlow(now time.Time) {
 		}
 		r.hub.counts.slow.Add(1)
 		m.finish(ErrSlow)
-		close(m.cut)
+		if m.onCut != nil {
+			m.onCut()
+		}
 	}
 }
 

@@ -13,10 +13,17 @@ import (
 	"securechat/server/room/roomtest"
 )
 
-func wantCut(t *testing.T, m *room.Member) {
+// cutOf is closed when the member is cut.
+func cutOf(m *room.Member) <-chan struct{} {
+	cut := make(chan struct{})
+	m.OnCut(func() { close(cut) })
+	return cut
+}
+
+func wantCut(t *testing.T, cut <-chan struct{}) {
 	t.Helper()
 	select {
-	case <-m.Cut():
+	case <-cut:
 	case <-time.After(patience):
 		t.Fatal("the member was not cut")
 	}
@@ -40,15 +47,17 @@ func TestASlowMemberIsCutAndTheOthersGoOn(t *testing.T) {
 		alice.wantAck()
 		bob.want("alice: x")
 	}
+	cut := cutOf(slow.Member)
 	select {
-	case <-slow.Cut():
+	case <-cut:
 		t.Fatal("cut within its bound")
 	default:
 	}
 	alice.post("", "x")
 	alice.wantAck()
 	bob.want("alice: x")
-	wantCut(t, slow.Member)
+	wantCut(t, cut)
+	wantCut(t, cutOf(slow.Member)) // who asks afterwards is told, too
 	slow.wantEnd(room.ErrSlow)
 	if err := slow.Post(t.Context(), room.Posting{Text: "x"}); !errors.Is(err, room.ErrSlow) {
 		t.Errorf("Post: %v", err)
@@ -97,7 +106,7 @@ func TestTheBoundIsInBytesToo(t *testing.T) {
 		alice.post("", strings.Repeat("x", 16<<10))
 		alice.wantAck()
 	}
-	wantCut(t, slow.Member)
+	wantCut(t, cutOf(slow.Member))
 }
 
 // However many members do not read, the room keeps its events once.
