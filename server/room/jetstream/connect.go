@@ -123,6 +123,7 @@ func (c *ConnectConfig) options(s *stream, l *Shared) []nats.Option {
 		nats.ReconnectWait(reconnectEvery),
 		nats.ReconnectJitter(reconnectEvery/2, reconnectEvery/2),
 		nats.ReconnectBufSize(-1),
+		nats.IgnoreAuthErrorAbort(), // the credentials may be replaced
 		nats.PingInterval(5 * time.Second),
 		nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
