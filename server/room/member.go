@@ -132,7 +132,7 @@ func (m *Member) Leave() {
 // For one goroutine. After an error there are no more events. Errors: ErrSlow,
 // ErrUnavailable (a post could not be stored, and nothing posted after it is; or
 // the replay could not be read), *GoneError (the log has discarded what was still
-// to be replayed), ErrClosed, the context's.
+// to be read of it), ErrClosed, the context's.
 func (m *Member) Next(ctx context.Context, events []Event) (int, error) {
 	r := m.room
 	for {
@@ -193,7 +193,8 @@ func (m *Member) take(events []Event) int {
 		}
 		if !m.live && m.last >= m.target {
 			m.live = true
-			events[n] = Event{Kind: chatpb.Kind_LIVE, Sequence: max(m.last, r.floor)}
+			m.last = max(m.last, r.floor) // up to which there is nothing else
+			events[n] = Event{Kind: chatpb.Kind_LIVE, Sequence: m.last}
 			n++
 			continue
 		}

@@ -130,11 +130,16 @@ func (r *room) overtake() {
 			r.slowest = min(r.slowest, m.position)
 			continue
 		}
-		m.reading = false
-		if m.live && m.ended == nil {
-			m.lapped = r.hub.config.Now()
-			r.lagging++
-		}
+		r.lap(m)
+	}
+}
+
+// lap has a member read from the log until it has caught up. With mu.
+func (r *room) lap(m *Member) {
+	m.reading = false
+	if m.live && m.ended == nil {
+		m.lapped = r.hub.config.Now()
+		r.lagging++
 	}
 }
 

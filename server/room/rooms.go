@@ -163,12 +163,28 @@ func (r *room) publishRead(entries []Entry, may func() bool) error {
 		return errBusy
 	}
 	for _, entry := range entries {
-		if entry.Sequence > r.tail {
-			r.publish(entry)
+		if entry.Sequence <= r.tail {
+			continue
 		}
+		if entry.Previous > max(r.tail, r.floor) {
+			r.skip(entry.Previous)
+		}
+		r.publish(entry)
 	}
 	r.broadcast()
 	return nil
+}
+
+// skip notes that what the log had up to a sequence has been discarded before it was
+// published. Who needs it reads the log, and is told there. With mu.
+func (r *room) skip(to uint64) {
+	r.ring.clear()
+	r.ring.evicted = max(r.ring.evicted, to)
+	for _, m := range r.members {
+		if m.reading {
+			r.lap(m)
+		}
+	}
 }
 
 // backoff is how long to wait before an attempt, counted from 0: a few
