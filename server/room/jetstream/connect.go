@@ -63,6 +63,9 @@ func Connect(ctx context.Context, config ConnectConfig) (*Shared, error) {
 		if s.asks, err = nats.Connect(servers, append(options, nats.Name(n.stream+" asks"))...); err != nil {
 			return fmt.Errorf("reach NATS at %s: %w", redacted(config.URLs), err)
 		}
+		if err := s.heedElections(); err != nil {
+			return err
+		}
 		return s.attach(ctx, streamConfig(n, config.Keep, config.Replicas, true))
 	}
 	if err := open(); err != nil {
@@ -72,6 +75,17 @@ func Connect(ctx context.Context, config ConnectConfig) (*Shared, error) {
 	l.stream = s
 	return l, nil
 }
+
+// heedElections has nothing wait for an answer of a leader that another has
+// replaced. That such word may get lost is what the bound on each wait is for.
+func (s *stream) heedElections() error {
+	_, err := s.asks.Subscribe("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED."+s.names.stream, func(*nats.Msg) {
+		s.unanswered(errElected)
+	})
+	return err
+}
+
+var errElected = errors.New("the stream has a new leader")
 
 // attach makes sure of the stream.
 func (s *stream) attach(ctx context.Context, want js.StreamConfig) error {
@@ -131,10 +145,7 @@ func (c *ConnectConfig) options(s *stream, l *Shared) []nats.Option {
 				return // it is closed
 			}
 			log.Warn("a connection to NATS is lost", "error", err)
-			lost := fmt.Errorf("the connection is lost: %w", err)
-			s.writesUp.lost(lost)
-			s.asksUp.lost(lost)
-			s.readsUp.lost(lost)
+			s.unanswered(fmt.Errorf("the connection is lost: %w", err))
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrSlowConsumer) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -84,6 +85,35 @@ func TestAppendInDoubt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What has been sent to a leader that is there no more is sent again as soon as there
+// is another, however long an answer may take.
+func TestAnAppendDoesNotWaitForALeaderThatIsGone(t *testing.T) {
+	n := startNATS(t, 3)
+	config := n.config(roomtest.Limits{})
+	p := startProxy(t, n.servers[0].Addr().String())
+	config.URLs = []string{p.url()}
+	log := connect(t, config)
+	defer log.Close()
+	log.Hurry(4*readyWithin, 2*readyWithin)
+	ctx, cancel := context.WithTimeout(t.Context(), readyWithin)
+	defer cancel()
+	one, err := log.Append(ctx, []room.Draft{said("ops", 0, "one")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.lose(true, false)
+	var appending sync.WaitGroup
+	appending.Go(func() {
+		if _, err := log.Append(ctx, []room.Draft{said("ops", one, "two")}); err != nil {
+			t.Error(err)
+		}
+	})
+	until(t, p.haveLost)
+	p.lose(false, false)
+	n.stepDown(strings.ToUpper(config.Name))
+	appending.Wait()
 }
 
 // An append ends with its context, whatever has become of it.

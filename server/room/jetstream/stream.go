@@ -53,6 +53,13 @@ func (s *stream) within(ctx context.Context, over *connection) (context.Context,
 	}
 }
 
+// unanswered ends the waits for answers that will not come.
+func (s *stream) unanswered(cause error) {
+	s.writesUp.lost(cause)
+	s.asksUp.lost(cause)
+	s.readsUp.lost(cause)
+}
+
 // names are the stream's name and the subjects of rooms.
 type names struct {
 	stream, prefix string
