@@ -138,8 +138,12 @@ func (c *ConnectConfig) options(s *stream, l *Shared) []nats.Option {
 		nats.ReconnectJitter(reconnectEvery/2, reconnectEvery/2),
 		nats.ReconnectBufSize(-1),
 		nats.IgnoreAuthErrorAbort(), // the credentials may be replaced
-		nats.PingInterval(5 * time.Second),
+		// A server that falls silent is given up within six seconds, so that an append
+		// has time to be stored through another.
+		nats.PingInterval(2 * time.Second),
 		nats.MaxPingsOutstanding(2),
+		nats.FlusherTimeout(answerWithin),
+		nats.ReconnectOnFlusherError(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err == nil {
 				return // it is closed

@@ -116,6 +116,37 @@ func TestAnAppendDoesNotWaitForALeaderThatIsGone(t *testing.T) {
 	appending.Wait()
 }
 
+// A server that is there no more without a word, as one whose machine has lost its
+// power, is given up in time for an append to be stored through another, even where
+// it is more than the connection has room for.
+func TestAServerThatFallsSilent(t *testing.T) {
+	n := startNATS(t, 3)
+	for name, count := range map[string]int{"one message": 1, "many large ones": 64} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := n.config(roomtest.Limits{})
+			p := startProxy(t, n.servers[0].Addr().String())
+			config.URLs = []string{p.url()} // the others are learned from it
+			log := connect(t, config)
+			defer log.Close()
+			one, err := log.Append(t.Context(), []room.Draft{said("ops", 0, "one")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			drafts := make([]room.Draft, count)
+			for i := range drafts {
+				drafts[i] = said("ops", one, strings.Repeat("x", 256<<10))
+			}
+			p.stall()
+			ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second) // it gives up after 15
+			defer cancel()
+			if _, err := log.Append(ctx, drafts); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // An append ends with its context, whatever has become of it.
 func TestAppendInDoubtEndsWithItsContext(t *testing.T) {
 	n := startNATS(t, 1)
