@@ -6,7 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,11 +19,12 @@ import (
 
 // ConnectConfig is where a shared log is and how it is kept.
 type ConnectConfig struct {
-	// URLs are the cluster's servers, such as nats://host:4222 or tls://host:4222.
-	// One that answers is enough; the others of its cluster are learned from it.
+	// URLs are the cluster's servers, such as tls://host:4222. One that answers is
+	// enough; the others of its cluster are learned from it. Where all are of the
+	// form nats://127.0.0.1:4222 and TLS is nil, nothing is encrypted, and only servers
+	// on loopback are used; otherwise everything is.
 	URLs []string
-	// TLS is for the connections to the servers; nil uses what the URLs say, with
-	// the system's roots.
+	// TLS is for the connections to the servers; nil means the system's roots.
 	TLS *tls.Config
 	// Credentials is a file of NATS credentials (a user's JWT and seed); optional.
 	// It is read again at each connection. The caller has made sure that others
@@ -158,13 +163,27 @@ func (c *ConnectConfig) options(s *stream, l *Shared) []nats.Option {
 			log.Warn("NATS", "error", err)
 		}),
 	}
-	if c.TLS != nil {
+	switch {
+	case c.TLS != nil:
 		options = append(options, nats.Secure(c.TLS.Clone()))
+	case slices.ContainsFunc(c.URLs, func(url string) bool { return strings.HasPrefix(url, "tls:") }):
+		options = append(options, nats.Secure())
+	default:
+		options = append(options, nats.SetCustomDialer(&net.Dialer{Timeout: nats.DefaultTimeout, Control: onLoopback}))
 	}
 	if c.Credentials != "" {
 		options = append(options, nats.UserCredentials(c.Credentials))
 	}
 	return options
+}
+
+// onLoopback keeps a dialer from leaving this machine: a server there may name others
+// of its cluster that are elsewhere.
+func onLoopback(_, address string, _ syscall.RawConn) error {
+	if to, err := netip.ParseAddrPort(address); err != nil || !to.Addr().Unmap().IsLoopback() {
+		return fmt.Errorf("%s is another machine, and the connection would not be encrypted: use tls://", address)
+	}
+	return nil
 }
 
 // redacted lists URLs without the user and password that they may hold.
