@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +27,9 @@ type ConnectConfig struct {
 	URLs []string
 	// TLS is for the connections to the servers; nil means the system's roots.
 	TLS *tls.Config
+	// Roots returns the authorities that vouch for the servers. It is asked at each
+	// connection, concurrently. Nil: those of TLS. It needs TLS.
+	Roots func() (*x509.CertPool, error)
 	// Credentials is a file of NATS credentials (a user's JWT and seed); optional.
 	// It is read again at each connection. The caller has made sure that others
 	// can't read it.
@@ -166,6 +170,9 @@ func (c *ConnectConfig) options(s *stream, l *Shared) []nats.Option {
 	switch {
 	case c.TLS != nil:
 		options = append(options, nats.Secure(c.TLS.Clone()))
+		if c.Roots != nil {
+			options = append(options, nats.ClientTLSConfig(nil, c.Roots))
+		}
 	case slices.ContainsFunc(c.URLs, func(url string) bool { return strings.HasPrefix(url, "tls:") }):
 		options = append(options, nats.Secure())
 	default:
