@@ -49,9 +49,13 @@ type ConnectConfig struct {
 // reconnectEvery is the pause between attempts to reach the servers again.
 const reconnectEvery = 500 * time.Millisecond
 
+// ErrNoLeader says that the servers of a cluster have not elected a leader.
+var ErrNoLeader = errors.New("jetstream: the cluster has no leader now")
+
 // Connect opens the log on a NATS server or cluster, making its stream where there
 // is none. It fails if no server can be reached or the stream is not one to keep
-// rooms in. Later on, lost connections are made again for ever.
+// rooms in, and with ErrNoLeader, or the context's error, where a cluster is not ready
+// yet. Later on, lost connections are made again for ever.
 func Connect(ctx context.Context, config ConnectConfig) (*Shared, error) {
 	n, err := config.names()
 	if err != nil {
@@ -79,6 +83,10 @@ func Connect(ctx context.Context, config ConnectConfig) (*Shared, error) {
 	}
 	if err := open(); err != nil {
 		s.close()
+		var answer *js.APIError
+		if errors.As(err, &answer) && answer.ErrorCode == codeNoLeader {
+			return nil, fmt.Errorf("%w: %w", ErrNoLeader, err)
+		}
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
 	l.stream = s

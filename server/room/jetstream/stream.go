@@ -112,6 +112,7 @@ func (e *apiError) Error() string { return fmt.Sprintf("%s (%d)", e.Description,
 
 // Error codes of JetStream's API.
 const (
+	codeNoLeader       = 10008
 	codeNoMessage      = 10037
 	codeWrongSequence  = 10071 // another sequence is the subject's last
 	codeSubjectIsTaken = 10164 // a message of the subject is under way

@@ -53,18 +53,19 @@ func connect(s settings.Settings, keep jetstream.Retention, logger *slog.Logger)
 	if err != nil {
 		return nil, err
 	}
-	// A cluster that starts together with this service has no leader yet, and lets
-	// what it is asked go unanswered.
+	// A cluster that starts together with this service has no leader yet. It lets what
+	// it is asked go unanswered, or says so after half a second.
 	began := time.Now()
 	for {
 		shared, err := connectOnce(jetstream.ConnectConfig{
 			URLs: s.NATS, TLS: trust.config, Roots: trust.roots,
 			Credentials: s.NATSCredentials, Replicas: s.NATSReplicas, Keep: keep, Logger: logger,
 		})
-		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > reachNATS {
+		electing := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jetstream.ErrNoLeader)
+		if !electing || time.Since(began) > reachNATS {
 			return shared, err
 		}
-		logger.Warn("the NATS cluster does not answer yet", slog.Any("error", err))
+		logger.Warn("the NATS cluster is not ready yet", slog.Any("error", err))
 	}
 }
 
