@@ -82,6 +82,71 @@ func TestWhatANodeMissedWhileItWasApartIsReadAtOnce(t *testing.T) {
 	})
 }
 
+// What the log has discarded before a node could read it is skipped for nobody in
+// silence: not for who is live, nor for who has come from another node with it.
+func TestWhatIsDiscardedWhileANodeIsApart(t *testing.T) {
+	for _, before := range []int{0, 2} { // messages that the node knows of
+		t.Run(fmt.Sprint(before, " before"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hubs, all, log, _ := nodes(t, 2)
+				alice := joinLive(t, hubs[0], "ops", "alice")
+				bob := joinLive(t, hubs[1], "ops", "bob")
+				readTo(t, alice, "JOINED bob")
+				says := func(texts ...string) (sequences []uint64) {
+					for _, text := range texts {
+						alice.post("", text)
+						sequences = append(sequences, alice.wantAck().Sequence)
+					}
+					return sequences
+				}
+				for i := range before {
+					says(fmt.Sprint("before ", i))
+					readTo(t, bob, fmt.Sprint("alice: before ", i))
+				}
+				bob.rest(time.Second)
+				all[1].Disconnect()
+				sequences := says("1", "2", "3", "4")
+				log.DiscardRoom("ops", 2)
+				all[1].Reconnect()
+				e, err := bob.next()
+				var gone *room.GoneError
+				if !errors.As(err, &gone) || gone.Oldest != sequences[1] {
+					t.Errorf("who was live is told %s, %v; want that all up to %d is gone", show(e), err, sequences[1])
+				}
+				if m, err := hubs[1].Join(t.Context(), "ops", "carol", after(sequences[0])); !errors.As(err, &gone) {
+					t.Errorf("who comes back from within what is gone is told %v", err)
+					if err == nil {
+						m.Leave()
+					}
+				}
+				dave := join(t, hubs[1], "ops", "dave", after(sequences[1]))
+				readTo(t, dave, "alice: 3")
+				readTo(t, dave, "alice: 4")
+				says("5")
+				readTo(t, dave, "alice: 5")
+			})
+		})
+	}
+}
+
+// Of a room whose messages are all discarded a node that has just begun to use it
+// knows nothing. What is said through it follows whatever is gone, of which who is
+// live on another node has missed nothing, nor who comes back to that one.
+func TestANodeThatKnowsNothingOfAnEmptiedRoom(t *testing.T) {
+	hubs, _, log, _ := nodes(t, 2)
+	fillMore(t, log, "other", 3)
+	_, last, err := log.Span(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob := joinLive(t, hubs[1], "ops", "bob")
+	log.DiscardBefore(last + 1)
+	alice := joinLive(t, hubs[0], "ops", "alice")
+	alice.post("", "1")
+	readTo(t, bob, "alice: 1")
+	readTo(t, join(t, hubs[1], "ops", "carol", after(last-1)), "alice: 1")
+}
+
 // An append's entries can be read and followed before it returns. They are not
 // given out before, and then to their author as acknowledgements.
 func TestAnEntryIsNotGivenOutBeforeItsAppendReturns(t *testing.T) {

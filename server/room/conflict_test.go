@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"securechat/server/room"
 	"securechat/server/room/roomtest"
@@ -314,15 +316,38 @@ func TestAContendedRoomWithManyPostsDoesNotHoldUpOthers(t *testing.T) {
 	}
 }
 
+// Posts to a room that conflicts for ever are given up, and posted again when their
+// senders like. Those who only listen stay.
+func TestPostsToAContendedRoomAreGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &contendedLog{Log: roomtest.NewMemory(), room: "hot"}
+		hub := newHub(t, room.Config{Log: log})
+		alice := joinLive(t, hub, "hot", "alice")
+		bob := joinLive(t, hub, "hot", "bob")
+		alice.want("JOINED bob")
+		for range 2 {
+			carol := joinLive(t, hub, "hot", "carol")
+			carol.post("1", "never")
+			within(t, 20*time.Second, func() { carol.wantEnd(room.ErrUnavailable) })
+			carol.Leave()
+		}
+		log.ends.Store(true)
+		alice.post("1", "now")
+		readTo(t, alice, "ack now")
+		readTo(t, bob, "alice: now")
+	})
+}
+
 // contendedLog has one room to which another node always writes first.
 type contendedLog struct {
 	room.Log
 	room room.Key
+	ends atomic.Bool
 }
 
 func (l *contendedLog) Append(ctx context.Context, drafts []room.Draft) (uint64, error) {
 	for _, d := range drafts {
-		if d.Room == l.room {
+		if d.Room == l.room && !l.ends.Load() {
 			return 0, room.ErrConflict
 		}
 	}

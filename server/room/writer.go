@@ -2,6 +2,7 @@ package room
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -16,6 +17,9 @@ const (
 	// together is how many conflicts in a row a batch of several rooms bears
 	// before each room goes its own way.
 	together = 3
+	// starved is how long posts to a contended room are tried before their senders
+	// are told to try again.
+	starved = 15 * time.Second
 )
 
 // writer is the hub's one goroutine that appends. What is posted while an append
@@ -33,12 +37,15 @@ type writer struct {
 	contended []*contention
 }
 
-// contention is the posts of a contended room.
+// contention is the posts of a contended room, and since when none could be stored.
 type contention struct {
 	room     *room
 	posts    []*post
 	attempts int
+	since    time.Time
 }
+
+var errStarved = fmt.Errorf("%w: other nodes write to the room all the time", ErrUnavailable)
 
 func newWriter(h *Hub) *writer {
 	return &writer{
@@ -152,7 +159,7 @@ func (w *writer) split(posts []*post) {
 	for _, p := range posts {
 		c := w.contention(p.member.room)
 		if c == nil {
-			c = &contention{room: p.member.room}
+			c = &contention{room: p.member.room, since: time.Now()}
 			w.contended = append(w.contended, c)
 		}
 		c.posts = append(c.posts, p)
@@ -164,11 +171,15 @@ func (w *writer) retry() {
 	var still []*contention
 	for _, c := range w.contended {
 		n := w.fitting(c.posts)
-		batch, rest := slices.Clone(c.posts[:n]), c.posts[n:]
+		posts, rest := slices.Clone(c.posts[:n]), c.posts[n:]
 		c.posts = nil // but for what the attempt leaves there
-		left := w.attempt(batch)
+		left := w.attempt(posts)
+		if len(left) > 0 && time.Since(c.since) >= starved {
+			(&batch{hub: w.hub, posts: left}).fail(errStarved)
+			left = nil
+		}
 		if c.attempts++; len(left) == 0 {
-			c.attempts = 0
+			c.attempts, c.since = 0, time.Now()
 		}
 		if c.posts = slices.Concat(left, c.posts, rest); len(c.posts) > 0 {
 			still = append(still, c)

@@ -47,11 +47,11 @@ func (s *stream) send(ctx context.Context, a *appending, attempt int) (uint64, e
 	default:
 		return 0, &doubtError{err}
 	}
-	return s.answered(a, attempt, response.Data)
+	return s.answered(a, response.Data)
 }
 
 // answered reads the stream's answer to an append.
-func (s *stream) answered(a *appending, attempt int, data []byte) (uint64, error) {
+func (s *stream) answered(a *appending, data []byte) (uint64, error) {
 	var answer struct {
 		Error    *apiError `json:"error"`
 		Stream   string    `json:"stream"`

@@ -3,10 +3,15 @@ package jetstream
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,12 +20,16 @@ import (
 
 // ConnectConfig is where a shared log is and how it is kept.
 type ConnectConfig struct {
-	// URLs are the cluster's servers, such as nats://host:4222 or tls://host:4222.
-	// One that answers is enough; the others of its cluster are learned from it.
+	// URLs are the cluster's servers, such as tls://host:4222. One that answers is
+	// enough; the others of its cluster are learned from it. Where all are of the
+	// form nats://127.0.0.1:4222 and TLS is nil, nothing is encrypted, and only servers
+	// on loopback are used; otherwise everything is.
 	URLs []string
-	// TLS is for the connections to the servers; nil uses what the URLs say, with
-	// the system's roots.
+	// TLS is for the connections to the servers; nil means the system's roots.
 	TLS *tls.Config
+	// Roots returns the authorities that vouch for the servers. It is asked at each
+	// connection, concurrently. Nil: those of TLS. It needs TLS.
+	Roots func() (*x509.CertPool, error)
 	// Credentials is a file of NATS credentials (a user's JWT and seed); optional.
 	// It is read again at each connection. The caller has made sure that others
 	// can't read it.
@@ -40,9 +49,13 @@ type ConnectConfig struct {
 // reconnectEvery is the pause between attempts to reach the servers again.
 const reconnectEvery = 500 * time.Millisecond
 
+// ErrNoLeader says that the servers of a cluster have not elected a leader.
+var ErrNoLeader = errors.New("jetstream: the cluster has no leader now")
+
 // Connect opens the log on a NATS server or cluster, making its stream where there
 // is none. It fails if no server can be reached or the stream is not one to keep
-// rooms in. Later on, lost connections are made again for ever.
+// rooms in, and with ErrNoLeader, or the context's error, where a cluster is not ready
+// yet. Later on, lost connections are made again for ever.
 func Connect(ctx context.Context, config ConnectConfig) (*Shared, error) {
 	n, err := config.names()
 	if err != nil {
@@ -63,15 +76,33 @@ func Connect(ctx context.Context, config ConnectConfig) (*Shared, error) {
 		if s.asks, err = nats.Connect(servers, append(options, nats.Name(n.stream+" asks"))...); err != nil {
 			return fmt.Errorf("reach NATS at %s: %w", redacted(config.URLs), err)
 		}
+		if err := s.heedElections(); err != nil {
+			return err
+		}
 		return s.attach(ctx, streamConfig(n, config.Keep, config.Replicas, true))
 	}
 	if err := open(); err != nil {
 		s.close()
+		var answer *js.APIError
+		if errors.As(err, &answer) && answer.ErrorCode == codeNoLeader {
+			return nil, fmt.Errorf("%w: %w", ErrNoLeader, err)
+		}
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
 	l.stream = s
 	return l, nil
 }
+
+// heedElections has nothing wait for an answer of a leader that another has
+// replaced. That such word may get lost is what the bound on each wait is for.
+func (s *stream) heedElections() error {
+	_, err := s.asks.Subscribe("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED."+s.names.stream, func(*nats.Msg) {
+		s.unanswered(errElected)
+	})
+	return err
+}
+
+var errElected = errors.New("the stream has a new leader")
 
 // attach makes sure of the stream.
 func (s *stream) attach(ctx context.Context, want js.StreamConfig) error {
@@ -123,17 +154,19 @@ func (c *ConnectConfig) options(s *stream, l *Shared) []nats.Option {
 		nats.ReconnectWait(reconnectEvery),
 		nats.ReconnectJitter(reconnectEvery/2, reconnectEvery/2),
 		nats.ReconnectBufSize(-1),
-		nats.PingInterval(5 * time.Second),
+		nats.IgnoreAuthErrorAbort(), // the credentials may be replaced
+		// A server that falls silent is given up within six seconds, so that an append
+		// has time to be stored through another.
+		nats.PingInterval(2 * time.Second),
 		nats.MaxPingsOutstanding(2),
+		nats.FlusherTimeout(answerWithin),
+		nats.ReconnectOnFlusherError(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err == nil {
 				return // it is closed
 			}
 			log.Warn("a connection to NATS is lost", "error", err)
-			lost := fmt.Errorf("the connection is lost: %w", err)
-			s.writesUp.lost(lost)
-			s.asksUp.lost(lost)
-			s.readsUp.lost(lost)
+			s.unanswered(fmt.Errorf("the connection is lost: %w", err))
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			if errors.Is(err, nats.ErrSlowConsumer) {
@@ -142,13 +175,30 @@ func (c *ConnectConfig) options(s *stream, l *Shared) []nats.Option {
 			log.Warn("NATS", "error", err)
 		}),
 	}
-	if c.TLS != nil {
+	switch {
+	case c.TLS != nil:
 		options = append(options, nats.Secure(c.TLS.Clone()))
+		if c.Roots != nil {
+			options = append(options, nats.ClientTLSConfig(nil, c.Roots))
+		}
+	case slices.ContainsFunc(c.URLs, func(url string) bool { return strings.HasPrefix(url, "tls:") }):
+		options = append(options, nats.Secure())
+	default:
+		options = append(options, nats.SetCustomDialer(&net.Dialer{Timeout: nats.DefaultTimeout, Control: onLoopback}))
 	}
 	if c.Credentials != "" {
 		options = append(options, nats.UserCredentials(c.Credentials))
 	}
 	return options
+}
+
+// onLoopback keeps a dialer from leaving this machine: a server there may name others
+// of its cluster that are elsewhere.
+func onLoopback(_, address string, _ syscall.RawConn) error {
+	if to, err := netip.ParseAddrPort(address); err != nil || !to.Addr().Unmap().IsLoopback() {
+		return fmt.Errorf("%s is another machine, and the connection would not be encrypted: use tls://", address)
+	}
+	return nil
 }
 
 // redacted lists URLs without the user and password that they may hold.

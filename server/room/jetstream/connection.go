@@ -5,15 +5,15 @@ import (
 	"sync"
 )
 
-// connection ends what waits for an answer when the connection is lost over which
-// it would come. The zero value is of one that is not watched.
+// connection ends what waits for an answer over a connection when that is lost, or
+// nobody is there any more to answer. The zero value is of one that is not watched.
 type connection struct {
 	mu   sync.Mutex
-	ctx  context.Context // ends with the connection of now
+	ctx  context.Context // ends with what is waited for now
 	fail context.CancelCauseFunc
 }
 
-// lost is called each time that the connection is.
+// lost is called each time that what is waited for will not come.
 func (c *connection) lost(cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -23,7 +23,7 @@ func (c *connection) lost(cause error) {
 	c.ctx, c.fail = nil, nil
 }
 
-// while returns a context that ends with ctx, or with the connection.
+// while returns a context that ends with ctx, or when what is waited for is lost.
 func (c *connection) while(ctx context.Context) (context.Context, func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -81,6 +82,66 @@ func TestAppendInDoubt(t *testing.T) {
 			}
 			if !slices.Equal(texts, test.wantTexts) {
 				t.Errorf("the room has %q, want %q", texts, test.wantTexts)
+			}
+		})
+	}
+}
+
+// What has been sent to a leader that is there no more is sent again as soon as there
+// is another, however long an answer may take.
+func TestAnAppendDoesNotWaitForALeaderThatIsGone(t *testing.T) {
+	n := startNATS(t, 3)
+	config := n.config(roomtest.Limits{})
+	p := startProxy(t, n.servers[0].Addr().String())
+	config.URLs = []string{p.url()}
+	log := connect(t, config)
+	defer log.Close()
+	log.Hurry(4*readyWithin, 2*readyWithin)
+	ctx, cancel := context.WithTimeout(t.Context(), readyWithin)
+	defer cancel()
+	one, err := log.Append(ctx, []room.Draft{said("ops", 0, "one")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.lose(true, false)
+	var appending sync.WaitGroup
+	appending.Go(func() {
+		if _, err := log.Append(ctx, []room.Draft{said("ops", one, "two")}); err != nil {
+			t.Error(err)
+		}
+	})
+	until(t, p.haveLost)
+	p.lose(false, false)
+	n.stepDown(strings.ToUpper(config.Name))
+	appending.Wait()
+}
+
+// A server that is there no more without a word, as one whose machine has lost its
+// power, is given up in time for an append to be stored through another, even where
+// it is more than the connection has room for.
+func TestAServerThatFallsSilent(t *testing.T) {
+	n := startNATS(t, 3)
+	for name, count := range map[string]int{"one message": 1, "many large ones": 64} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := n.config(roomtest.Limits{})
+			p := startProxy(t, n.servers[0].Addr().String())
+			config.URLs = []string{p.url()} // the others are learned from it
+			log := connect(t, config)
+			defer log.Close()
+			one, err := log.Append(t.Context(), []room.Draft{said("ops", 0, "one")})
+			if err != nil {
+				t.Fatal(err)
+			}
+			drafts := make([]room.Draft, count)
+			for i := range drafts {
+				drafts[i] = said("ops", one, strings.Repeat("x", 256<<10))
+			}
+			p.stall()
+			ctx, cancel := context.WithTimeout(t.Context(), 12*time.Second) // it gives up after 15
+			defer cancel()
+			if _, err := log.Append(ctx, drafts); err != nil {
+				t.Error(err)
 			}
 		})
 	}

@@ -237,7 +237,7 @@ func (l *Local) settle(ctx context.Context, in *instance, a *appending, doubt *d
 		}
 	})
 	switch {
-	case err == nil, errors.Is(err, room.ErrConflict), ctx.Err() != nil:
+	case err == nil, errors.Is(err, room.ErrConflict):
 		return first, err
 	case errors.Is(err, errAbsent):
 		return 0, final{unavailable("append", doubt.cause)}

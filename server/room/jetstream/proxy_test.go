@@ -12,6 +12,7 @@ type proxy struct {
 	t      testing.TB
 	target string
 	listen net.Listener
+	done   chan struct{} // closed when the test ends
 	all    sync.WaitGroup
 
 	mu           sync.Mutex
@@ -19,6 +20,7 @@ type proxy struct {
 	deafToClient bool // what clients say is lost
 	deafToServer bool // what the server says is lost
 	lost         int  // bytes
+	stalled      bool // what clients say is not read
 }
 
 func startProxy(t testing.TB, target string) *proxy {
@@ -27,10 +29,11 @@ func startProxy(t testing.TB, target string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{t: t, target: target, listen: l}
+	p := &proxy{t: t, target: target, listen: l, done: make(chan struct{})}
 	p.all.Go(p.accept)
 	t.Cleanup(func() {
 		l.Close()
+		close(p.done)
 		p.cut()
 		p.all.Wait()
 	})
@@ -68,6 +71,11 @@ func (p *proxy) pass(from, to net.Conn, deaf *bool) {
 			return
 		}
 		p.mu.Lock()
+		if p.stalled && deaf == &p.deafToClient {
+			p.mu.Unlock()
+			<-p.done
+			return
+		}
 		lost := *deaf
 		if lost {
 			p.lost += n
@@ -87,6 +95,13 @@ func (p *proxy) lose(clients, server bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.deafToClient, p.deafToServer, p.lost = clients, server, 0
+}
+
+// stall has the proxy read nothing more of what clients say on its connections.
+func (p *proxy) stall() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stalled = true
 }
 
 // haveLost says whether something has been lost since lose was called.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
@@ -43,7 +44,7 @@ var errIncomplete = errors.New("part of a server's answer is missing")
 // read implements room.Log's Read. It takes one answer of several messages, ended
 // by one that says which message was the last and how many there are after it.
 func (s *stream) read(ctx context.Context, key room.Key, after uint64, limit int) ([]room.Entry, bool, error) {
-	if limit = min(limit, pageEntries); limit <= 0 {
+	if limit = min(limit, pageEntries); limit <= 0 || after == math.MaxUint64 { // the one after would be 0, the first
 		return nil, false, nil
 	}
 	over, up := s.reads, &s.readsUp

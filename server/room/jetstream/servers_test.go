@@ -7,11 +7,13 @@ import (
 	"net/url"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
 
 	"securechat/server/room"
 	"securechat/server/room/jetstream"
@@ -126,6 +128,20 @@ func (n *nats) leader(name string) int {
 		case <-late:
 			n.t.Fatalf("nobody leads %s", name)
 		}
+	}
+}
+
+// stepDown has the leader of a log's stream be one no more.
+func (n *nats) stepDown(name string) {
+	n.t.Helper()
+	nc, err := natsgo.Connect(n.urls()[0])
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer nc.Close()
+	answer, err := nc.Request("$JS.API.STREAM.LEADER.STEPDOWN."+name, nil, readyWithin)
+	if err != nil || !strings.Contains(string(answer.Data), `"success":true`) {
+		n.t.Fatalf("the leader does not step down: %v", err)
 	}
 }
 

@@ -86,8 +86,8 @@ func (l *Shared) attempt(ctx context.Context, a *appending, attempt int, inDoubt
 // not caught up with the others knows less.
 func (l *Shared) Read(ctx context.Context, key room.Key, after uint64, limit int) (entries []room.Entry, more bool, err error) {
 	// A turn may be long in coming, without anything being wrong.
-	if entries, more, err = l.stream.read(ctx, key, after, limit); err == nil {
-		return entries, more, nil
+	if entries, more, err = l.stream.read(ctx, key, after, limit); err == nil || isFinal(err) {
+		return entries, more, errorOf(ctx, "read a room", err)
 	}
 	err = l.patiently(ctx, "read a room", func(ctx context.Context) (err error) {
 		entries, more, err = l.stream.read(ctx, key, after, limit)

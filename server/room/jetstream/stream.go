@@ -53,6 +53,13 @@ func (s *stream) within(ctx context.Context, over *connection) (context.Context,
 	}
 }
 
+// unanswered ends the waits for answers that will not come.
+func (s *stream) unanswered(cause error) {
+	s.writesUp.lost(cause)
+	s.asksUp.lost(cause)
+	s.readsUp.lost(cause)
+}
+
 // names are the stream's name and the subjects of rooms.
 type names struct {
 	stream, prefix string
@@ -105,6 +112,7 @@ func (e *apiError) Error() string { return fmt.Sprintf("%s (%d)", e.Description,
 
 // Error codes of JetStream's API.
 const (
+	codeNoLeader       = 10008
 	codeNoMessage      = 10037
 	codeWrongSequence  = 10071 // another sequence is the subject's last
 	codeSubjectIsTaken = 10164 // a message of the subject is under way

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"securechat/server/room"
 )
@@ -52,6 +53,23 @@ func TestRoomsTakeTurns(t *testing.T) {
 		turns.done()
 		if err := turns.take(ended, "other"); err != nil { // it need not wait
 			t.Errorf("a free turn: %v", err)
+		}
+	})
+}
+
+// Who has waited for a turn for as long as anybody may does not wait again.
+func TestATurnIsWaitedForOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &Shared{stream: newStream(localNames, answerWithin), patience: patience}
+		for range atOnce {
+			if err := l.stream.turns.take(t.Context(), "ops"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		begun := time.Now()
+		_, _, err := l.Read(t.Context(), "ops", 0, 2)
+		if took := time.Since(begun); !errors.Is(err, room.ErrUnavailable) || took != turnWithin {
+			t.Errorf("got %v after %v, want ErrUnavailable after %v", err, took, turnWithin)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -147,6 +148,7 @@ func (s *suite) pages() {
 		{last, 1, 0, false},
 		{last + 1, 1, 0, false}, // the other room's
 		{1 << 60, 1, 0, false},
+		{math.MaxUint64, count, 0, false},
 	} {
 		s.soon(func() error {
 			entries, more, err := s.Read(s.ctx, "ops", page.after, page.limit)

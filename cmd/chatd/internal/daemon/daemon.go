@@ -142,6 +142,6 @@ func Check(ctx context.Context, config Config) error {
 		return err
 	}
 	defer parts.close()
-	_, err = natsTLS(config.Settings)
+	_, err = natsTLS(config.Settings, config.Log)
 	return errors.Join(parts.usableCertificate(), parts.reachableKeys(ctx), err)
 }

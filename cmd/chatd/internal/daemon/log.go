@@ -2,16 +2,11 @@ package daemon
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
 	"time"
 
-	"securechat/certs"
 	"securechat/cmd/chatd/internal/settings"
 	"securechat/server"
 	"securechat/server/room"
@@ -25,8 +20,6 @@ const (
 	answerNATS = 3 * time.Second
 	// syncInterval is that of settings.FsyncInterval.
 	syncInterval = time.Second
-	// maxCredentials is how large a file of NATS credentials may be.
-	maxCredentials = 64 << 10
 )
 
 // openLog opens the log that the settings name. log is nil where they name none,
@@ -56,21 +49,23 @@ func openLog(s settings.Settings, logger *slog.Logger) (log room.Log, cluster ro
 }
 
 func connect(s settings.Settings, keep jetstream.Retention, logger *slog.Logger) (*jetstream.Shared, error) {
-	config, err := natsTLS(s)
+	trust, err := natsTLS(s, logger)
 	if err != nil {
 		return nil, err
 	}
-	// A cluster that starts together with this service has no leader yet, and lets
-	// what it is asked go unanswered.
+	// A cluster that starts together with this service has no leader yet. It lets what
+	// it is asked go unanswered, or says so after half a second.
 	began := time.Now()
 	for {
 		shared, err := connectOnce(jetstream.ConnectConfig{
-			URLs: s.NATS, TLS: config, Credentials: s.NATSCredentials, Replicas: s.NATSReplicas, Keep: keep, Logger: logger,
+			URLs: s.NATS, TLS: trust.config, Roots: trust.roots,
+			Credentials: s.NATSCredentials, Replicas: s.NATSReplicas, Keep: keep, Logger: logger,
 		})
-		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > reachNATS {
+		electing := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jetstream.ErrNoLeader)
+		if !electing || time.Since(began) > reachNATS {
 			return shared, err
 		}
-		logger.Warn("the NATS cluster does not answer yet", slog.Any("error", err))
+		logger.Warn("the NATS cluster is not ready yet", slog.Any("error", err))
 	}
 }
 
@@ -78,41 +73,6 @@ func connectOnce(config jetstream.ConnectConfig) (*jetstream.Shared, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerNATS)
 	defer cancel()
 	return jetstream.Connect(ctx, config)
-}
-
-// natsTLS reads the files by which this service and the servers of --nats know each
-// other. It returns nil where there is nothing to be known: on loopback.
-func natsTLS(s settings.Settings) (*tls.Config, error) {
-	if s.NATSCredentials != "" {
-		if _, err := certs.ReadSecret(s.NATSCredentials, maxCredentials); err != nil {
-			return nil, err
-		}
-	}
-	encrypted := slices.ContainsFunc(s.NATS, func(url string) bool { return strings.HasPrefix(url, "tls:") })
-	if !encrypted && s.NATSCA == "" && s.NATSCert == "" {
-		return nil, nil
-	}
-	config := &tls.Config{MinVersion: tls.VersionTLS13}
-	if s.NATSCA != "" {
-		roots, err := certs.LoadCertificates(s.NATSCA)
-		if err != nil {
-			return nil, err
-		}
-		config.RootCAs = x509.NewCertPool()
-		for _, root := range roots {
-			config.RootCAs.AddCert(root)
-		}
-	}
-	if s.NATSCert != "" {
-		if _, err := certs.LoadKeyPair(s.NATSCert, s.NATSKey); err != nil {
-			return nil, err
-		}
-		// Read again for each connection, so that it can be replaced.
-		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			return certs.LoadKeyPair(s.NATSCert, s.NATSKey)
-		}
-	}
-	return config, nil
 }
 
 // rooms is what the server is told of the log.
