@@ -56,18 +56,22 @@ func (s *Stream) move(ctx context.Context, to *line, token string) (until time.T
 	return successor.lease.until(), true, nil
 }
 
-// yield lets the successor take over, unless a Send is under way: that one yields
-// when it is done. So everybody yields who has had the turn, and nobody waits
-// behind a Send that is blocked.
+// yield lets the successor take over, unless a Send is under way or a leg is being read
+// out: these yield when they are done. So everybody yields who has had the turn, and
+// nobody waits behind a Send that is blocked.
 func (s *Stream) yield() {
-	for s.successor.Load() != nil && s.turn.TryLock() {
+	for s.successor.Load() != nil && !s.readingOut.Load() && s.turn.TryLock() {
 		s.takeOver()
 		s.turn.Unlock()
 	}
 }
 
-// takeOver needs the turn.
+// takeOver needs the turn. One leg is read out at a time, so that what it brings is not
+// mixed with what the next one does.
 func (s *Stream) takeOver() {
+	if s.readingOut.Load() {
+		return
+	}
 	successor := s.successor.Swap(nil)
 	if successor == nil {
 		return
@@ -81,7 +85,12 @@ func (s *Stream) takeOver() {
 	s.sender.Store(successor)
 	s.conn.keeper.remove(before.lease) // it lasts no longer than its acknowledgements take
 	_ = before.call.CloseSend()        // grpc-go returns nil always
-	s.conn.crew.begin(func() { s.readOut(before) })
+	s.readingOut.Store(true)
+	s.conn.crew.begin(func() {
+		s.readOut(before)
+		s.readingOut.Store(false)
+		s.yield()
+	})
 }
 
 // advance goes on with the next leg, and says whether there is one. It is for the

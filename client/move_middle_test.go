@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"securechat/auth/authtest"
+	"securechat/certs"
 	chatpb "securechat/proto/chat"
 )
 
@@ -246,5 +247,40 @@ func TestMoveWaitsForTheOldLeg(t *testing.T) {
 	if _, err := idle.Receive(patient(t)); err != io.EOF {
 		t.Errorf("got %v, want io.EOF", err)
 	}
+	wantLines(t, conn, 1)
+}
+
+// Nor does one that was being made when the last one was still waiting for its turn:
+// what the server acknowledges late comes before what it acknowledges soon.
+func TestMovesFollowEachOther(t *testing.T) {
+	t.Parallel()
+	realm := authtest.NewRealm(t)
+	w := walletOf(realm.User("alice"))
+	listen, all := events()
+	first, second, third := newGates(), newGates().openUp(), newGates()
+	close(first.admit)
+	_, address := startGated(t, realm, first, second, third)
+	conn := dial(t, nil, address, listen, w.use)
+	stream := open(t, conn)
+	must(t, stream.Send(patient(t), "0"))
+	stream.turn.Lock() // a Send is under way
+	w.rotate(realm.User("alice"))
+	wantMoved(t, all, 1)
+	last := realm.User("alice")
+	w.rotate(last)
+	<-third.reached
+	stream.turn.Unlock()
+	stream.yield()
+	must(t, stream.Send(patient(t), "1"))
+	third.openUp()
+	wantMoved(t, all, 1)
+	must(t, stream.Send(patient(t), "2"))
+	first.openUp()
+	wantAcknowledged(t, stream, 0, 3)
+	eventually(t, "the stream does not get to the last certificate's line", func() bool {
+		return stream.sender.Load().line.certificate == certs.Thumbprint(last.Leaf())
+	})
+	must(t, stream.Send(patient(t), "3"))
+	wantAcknowledged(t, stream, 3, 4)
 	wantLines(t, conn, 1)
 }

@@ -101,7 +101,7 @@ func (s *spool) wait(done <-chan struct{}) {
 
 // readOut reads the leg to its end, unless Receive has, and lets go of it where that
 // is in order. It ends with the leg. What it brings comes after all that is in the
-// spool: a stream has no leg to read out before it is done with the last.
+// spool: no leg is half-closed before the last one has been read out.
 func (s *Stream) readOut(l *leg) {
 	if !l.seize() {
 		return

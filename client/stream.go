@@ -49,7 +49,8 @@ type Stream struct {
 	in        chatpb.ChatMessage
 	stamps    stampReader
 
-	spool spool // from legs before sender
+	spool      spool       // from legs before sender
+	readingOut atomic.Bool // one of them is being read into the spool
 
 	ended atomic.Pointer[error] // how Receive saw the stream end
 
