@@ -214,11 +214,8 @@ func TestRoomSendGivenUp(t *testing.T) {
 	wantLog(t, wantMessages(t, room, "held", "after"), server.Entries("ops"))
 }
 
-// A message that waits behind one that goes out again, and is given up, never
-// goes out.
-func TestRoomWaitingGivenUp(t *testing.T) {
-	realm, server := startRooms(t)
-	room := join(t, dial(t, realm.User("alice"), server.Address()), "ops")
+// loseOnReceipt has the stream that the next message arrives on lost with it.
+func loseOnReceipt(server *clienttest.Server) {
 	var once atomic.Bool
 	server.Fault(func(m clienttest.Moment) error {
 		if m == clienttest.Received && once.CompareAndSwap(false, true) {
@@ -226,6 +223,14 @@ func TestRoomWaitingGivenUp(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A message that waits behind one that goes out again, and is given up, never
+// goes out.
+func TestRoomWaitingGivenUp(t *testing.T) {
+	realm, server := startRooms(t)
+	room := join(t, dial(t, realm.User("alice"), server.Address()), "ops")
+	loseOnReceipt(server)
 	wantNext[Live](t, room)
 	server.Hold(true) // the next stream is not live, so that nothing goes out again
 	first := blockedSend(room, patient(t), "first")
@@ -249,13 +254,7 @@ func TestRoomWaitingGivenUp(t *testing.T) {
 func TestRoomLostGivenUp(t *testing.T) {
 	realm, server := startRooms(t)
 	room := join(t, dial(t, realm.User("alice"), server.Address()), "ops")
-	var once atomic.Bool
-	server.Fault(func(m clienttest.Moment) error {
-		if m == clienttest.Received && once.CompareAndSwap(false, true) {
-			return errLost
-		}
-		return nil
-	})
+	loseOnReceipt(server)
 	wantNext[Live](t, room)
 	server.Hold(true) // the next stream is not live, so that nothing goes out again
 	ctx, cancel := context.WithCancel(context.Background())

@@ -56,15 +56,7 @@ func TestRotationsDisturbNobody(t *testing.T) {
 			members = append(members, m)
 		}
 	}
-	leave := make(chan struct{})
-	var living sync.WaitGroup
-	for _, m := range members {
-		living.Go(func() { m.live(leave) })
-	}
-	end := sync.OnceFunc(func() {
-		close(leave)
-		living.Wait()
-	})
+	end := liveTogether(members)
 	defer end()
 
 	r := newRotator(t, w)
@@ -90,11 +82,24 @@ func TestRotationsDisturbNobody(t *testing.T) {
 		rotations, slices.Max(taken).Round(time.Millisecond), wantUndisturbed(t, members))
 }
 
+// liveTogether has the members live until end is called, which may be more than once.
+func liveTogether(members []*member) (end func()) {
+	leave := make(chan struct{})
+	var living sync.WaitGroup
+	for _, m := range members {
+		living.Go(func() { m.live(leave) })
+	}
+	return sync.OnceFunc(func() {
+		close(leave)
+		living.Wait()
+	})
+}
+
 // The keys come and go at a URL, with broken sets between: streams of other keys
 // live on.
 func TestRotationsAtAURLDisturbNobody(t *testing.T) {
 	t.Parallel()
-	const times = 20
+	const times = 50
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	w := newTown(t)
@@ -113,15 +118,7 @@ func TestRotationsAtAURLDisturbNobody(t *testing.T) {
 		}
 		members = append(members, m)
 	}
-	leave := make(chan struct{})
-	var living sync.WaitGroup
-	for _, m := range members {
-		living.Go(func() { m.live(leave) })
-	}
-	end := sync.OnceFunc(func() {
-		close(leave)
-		living.Wait()
-	})
+	end := liveTogether(members)
 	defer end()
 
 	visitor, token := guest.dial(), guest.token(expires)
