@@ -39,9 +39,7 @@ func CheckGlob(glob string) error {
 // MatchGlob says whether a glob (see CheckGlob) matches all of a name. One that is
 // malformed matches nothing.
 func MatchGlob(glob, name string) bool {
-	if CheckGlob(glob) != nil {
-		return false
-	}
+	whole := glob
 	// What stands behind the last * so far, and where in the name it was last tried.
 	behind, tried, starred := "", "", false
 	for glob != "" || name != "" {
@@ -61,7 +59,7 @@ func MatchGlob(glob, name string) bool {
 		tried = tried[size:]
 		glob, name = behind, tried
 	}
-	return true
+	return CheckGlob(whole) == nil // few match: what is behind the first difference need not be read
 }
 
 // matchOne matches the first term of a glob, which is no *, with the first character
