@@ -1,12 +1,16 @@
 package server_test
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 	"google.golang.org/protobuf/proto"
 
 	chatpb "securechat/proto/chat"
+	"securechat/server"
+	"securechat/server/room"
 )
 
 // Answers that their caller does not take are held, so there are few of them at a
@@ -61,5 +65,44 @@ func TestAnswersThatAreNotTaken(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A connection that is dead while it has all of its caller's places locks the caller
+// out for no longer than the end of a call may be left untaken.
+func TestAnswersOnADeadConnection(t *testing.T) {
+	const places = 8
+	log := newHeldLog(t)
+	log.letGo() // it counts only
+	newest := uint64(0)
+	for range 8 { // more than the transport takes at once
+		draft := room.Draft{Entry: room.Entry{Room: "held", User: "alice", Text: strings.Repeat("x", 100<<10)}, Expected: newest}
+		var err error
+		if newest, err = log.Append(t.Context(), []room.Draft{draft}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := openRooms(t, onLog(log), func(config *server.Config) {
+		config.Limits = server.Limits{Unary: time.Second, Stall: 500 * time.Millisecond}
+	})
+	alice := c.member("alice")
+	request, err := proto.Marshal(&chatpb.HistoryRequest{Room: "held", After: proto.Uint64(0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := abuse(t, c.address, alice, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	for range places {
+		if err := raw.WriteData(raw.open(chatpb.Chat_History_FullMethodName, alice.Token), true, message(request)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitFor(t, "answers", func() bool { return log.held.Load() >= places })
+	began, again := time.Now(), c.client(alice)
+	waitFor(t, "place", func() bool {
+		_, err := again.History(t.Context(), &chatpb.HistoryRequest{Room: "lobby"})
+		return err == nil
+	})
+	if took := time.Since(began); took < 500*time.Millisecond || took > 10*time.Second {
+		t.Errorf("it could ask again after %v, want about half a second", took)
 	}
 }
