@@ -1,7 +1,6 @@
 package server_test
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 
 	chatpb "securechat/proto/chat"
 	"securechat/server"
-	"securechat/server/room"
 )
 
 // Answers that their caller does not take are held, so there are few of them at a
@@ -36,7 +34,8 @@ func TestAnswersThatAreNotTaken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := newHeldLog(t)
-			log.letGo() // it counts only
+			log.letGo()       // it counts only
+			log.fill(t, 1, 1) // of a room without any the newest is asked for, too
 			c := openRooms(t, onLog(log))
 			alice, bob := c.member("alice"), c.client(c.member("bob"))
 			raw := abuse(t, c.address, alice, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
@@ -73,15 +72,8 @@ func TestAnswersThatAreNotTaken(t *testing.T) {
 func TestAnswersOnADeadConnection(t *testing.T) {
 	const places = 8
 	log := newHeldLog(t)
-	log.letGo() // it counts only
-	newest := uint64(0)
-	for range 8 { // more than the transport takes at once
-		draft := room.Draft{Entry: room.Entry{Room: "held", User: "alice", Text: strings.Repeat("x", 100<<10)}, Expected: newest}
-		var err error
-		if newest, err = log.Append(t.Context(), []room.Draft{draft}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	log.letGo()             // it counts only
+	log.fill(t, 8, 100<<10) // more than the transport takes at once
 	c := openRooms(t, onLog(log), func(config *server.Config) {
 		config.Limits = server.Limits{Unary: time.Second, Stall: 500 * time.Millisecond}
 	})
