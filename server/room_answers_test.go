@@ -89,12 +89,9 @@ func TestAnswersOnADeadConnection(t *testing.T) {
 		}
 	}
 	waitFor(t, "answers", func() bool { return log.held.Load() >= places })
-	began, again := time.Now(), c.client(alice)
-	waitFor(t, "place", func() bool {
+	again := c.client(alice)
+	waitFor(t, "place, while nobody closes the dead one", func() bool {
 		_, err := again.History(t.Context(), &chatpb.HistoryRequest{Room: "lobby"})
 		return err == nil
 	})
-	if took := time.Since(began); took < 500*time.Millisecond || took > 10*time.Second {
-		t.Errorf("it could ask again after %v, want about half a second", took)
-	}
 }
