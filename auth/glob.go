@@ -39,14 +39,13 @@ func CheckGlob(glob string) error {
 // MatchGlob says whether a glob (see CheckGlob) matches all of a name. One that is
 // malformed matches nothing.
 func MatchGlob(glob, name string) bool {
-	if CheckGlob(glob) != nil {
-		return false
-	}
-	// What stands behind the last * so far, and where in the name it was last tried.
-	behind, tried, starred := "", "", false
+	whole := glob
+	// What stands behind the last * so far, the plain text with which that begins,
+	// and where in the name it was last tried.
+	behind, plain, tried, starred := "", "", "", false
 	for glob != "" || name != "" {
 		if rest, star := strings.CutPrefix(glob, "*"); star {
-			behind, tried, starred = rest, name, true
+			behind, plain, tried, starred = rest, plainHead(rest), name, true
 			glob = rest
 			continue
 		}
@@ -58,10 +57,22 @@ func MatchGlob(glob, name string) bool {
 			return false
 		}
 		_, size := utf8.DecodeRuneInString(tried)
-		tried = tried[size:]
+		skip := strings.Index(tried[size:], plain)
+		if skip < 0 {
+			return false
+		}
+		tried = tried[size+skip:]
 		glob, name = behind, tried
 	}
-	return true
+	return CheckGlob(whole) == nil // few match: what is behind the first difference need not be read
+}
+
+// plainHead returns the text with which all begins that a glob matches.
+func plainHead(glob string) string {
+	if special := strings.IndexAny(glob, `*?[\`); special >= 0 {
+		return glob[:special]
+	}
+	return glob
 }
 
 // matchOne matches the first term of a glob, which is no *, with the first character

@@ -115,7 +115,7 @@ var rules = map[Reason]rule{
 	TooManyConnections: {codes.ResourceExhausted, "too many connections are open under this identity: use one connection for many streams"},
 	MessageTooLarge:    {codes.ResourceExhausted, "the message is larger than is accepted here: send a smaller one"},
 	MessageCompressed:  {codes.Unimplemented, "compressed messages are not accepted here: send them as they are"},
-	MessageInvalid:     {codes.InvalidArgument, "the message is not a well-formed protobuf message of valid UTF-8 with an id of at most 64 bytes"},
+	MessageInvalid:     {codes.InvalidArgument, "the message is not well-formed protobuf of valid UTF-8, or has an id of more than 64 bytes or a kind that clients do not send"},
 	KeysUnavailable:    {codes.Unavailable, "the token's keys cannot be had just now: try again"},
 	LogUnavailable:     {codes.Unavailable, "messages cannot be stored or read just now: try again, with the same id"},
 	RoomInvalid:        {codes.InvalidArgument, "name one room: 1 to 63 of a to z, 0 to 9, _ and -, the first a letter or a digit, or @ and a user's name, percent-encoded"},

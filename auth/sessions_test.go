@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -79,6 +80,7 @@ func TestRefreshIsNoDearerAmongMany(t *testing.T) {
 		ended := idle(t, guard, realm, others, messages)
 		refresher := guard.SessionServer()
 		ctx := auth.NewContext(onConnection(t.Context(), chainsOf(realm, alice)), identityOf(alice))
+		synctest.Wait() // for what their handlers still begin with
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
 		for range refreshes {

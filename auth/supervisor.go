@@ -97,12 +97,7 @@ func (s *supervisor) begin(session *session) *Refusal {
 	}
 	s.next++
 	session.id = s.next
-	s.live[session] = struct{}{}
-	key := connectionOf(session.chains)
-	if s.shared[key] == nil {
-		s.shared[key] = make(sessionSet, 1)
-	}
-	s.shared[key][session] = struct{}{}
+	s.enlist(session)
 	if !s.sweeping {
 		s.sweeping = true
 		s.running++
@@ -117,6 +112,16 @@ func (s *supervisor) begin(session *session) *Refusal {
 	defer s.mu.Unlock()
 	s.due.add(session)
 	return nil
+}
+
+// enlist needs mu; leave is its opposite.
+func (s *supervisor) enlist(session *session) {
+	s.live[session] = struct{}{}
+	key := connectionOf(session.chains)
+	if s.shared[key] == nil {
+		s.shared[key] = make(sessionSet, 1)
+	}
+	s.shared[key][session] = struct{}{}
 }
 
 func (s *supervisor) leave(session *session) {

@@ -45,13 +45,18 @@ func (s *Server) admit() auth.Interceptor {
 // log; nothing of it reaches the client.
 func recovery() auth.Interceptor {
 	handler := middlewarerecovery.WithRecoveryHandlerContext(func(_ context.Context, value any) error {
-		if panicked, ok := value.(*auth.HandlerPanic); ok {
-			return auth.Refusef(auth.Internal, "panic: %v\n%s", panicked.Value, panicked.Stack)
-		}
-		return auth.Refusef(auth.Internal, "panic: %v\n%s", value, debug.Stack())
+		return panicRefusal(value)
 	})
 	return auth.Interceptor{
 		Unary:  middlewarerecovery.UnaryServerInterceptor(handler),
 		Stream: middlewarerecovery.StreamServerInterceptor(handler),
 	}
+}
+
+// panicRefusal is called where a panic is recovered, with its value.
+func panicRefusal(value any) *auth.Refusal {
+	if panicked, ok := value.(*auth.HandlerPanic); ok {
+		return auth.Refusef(auth.Internal, "panic: %v\n%s", panicked.Value, panicked.Stack)
+	}
+	return auth.Refusef(auth.Internal, "panic: %v\n%s", value, debug.Stack())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"strconv"
 	"sync/atomic"
 
@@ -66,9 +67,9 @@ func (c *conversation) run() error {
 	delivered := make(chan struct{})
 	go func() {
 		defer close(delivered)
-		c.deliver(delivering)
+		_ = c.guarded(func() error { c.deliver(delivering); return nil }) // the stream has been cut for it
 	}()
-	err := c.listen()
+	err := c.guarded(c.listen)
 	// However it ends, what was accepted before is acknowledged first, unless the
 	// client has gone or the stream has been cut: then nothing more is delivered.
 	select {
@@ -82,6 +83,21 @@ func (c *conversation) run() error {
 	}
 	<-delivered
 	return err
+}
+
+// guarded runs one half of the conversation. A panic in it ends the stream at once as
+// INTERNAL, and so the other half: there may be debts that nobody will pay.
+func (c *conversation) guarded(half func() error) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			refusal := panicRefusal(value)
+			if !auth.Cut(c.ctx, refusal) { // what it ends with says nothing of it
+				c.server.config.Log.Error("a stream panicked after it had been cut", slog.Any("error", refusal))
+			}
+			err = refusal
+		}
+	}()
+	return half()
 }
 
 // refusal is what the client is told of the end of its membership.

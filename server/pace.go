@@ -53,11 +53,11 @@ func (p *pacer) join(name string) *pace {
 	return user
 }
 
-// forget drops users who are gone and would have to wait no longer if they came
-// back. With mu held.
+// forget drops users who are gone and have saved up all that they may: a new pace
+// is no better than theirs. With mu held.
 func (p *pacer) forget() {
-	now := p.now()
-	maps.DeleteFunc(p.users, func(_ string, user *pace) bool { return user.streams == 0 && !user.next.After(now) })
+	full := p.now().Add(-paceBurst)
+	maps.DeleteFunc(p.users, func(_ string, user *pace) bool { return user.streams == 0 && !user.next.After(full) })
 }
 
 func (p *pacer) leave(user *pace) {

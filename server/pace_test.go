@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,23 +58,30 @@ func TestATurnThatIsGivenUp(t *testing.T) {
 	})
 }
 
-// Users who are gone are forgotten once they have no turn to wait for.
+// Users who are gone are forgotten once they have saved up all that they may, and no
+// earlier: who leaves and comes back while others come has no more for it.
 func TestPaceForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPacer(1, time.Now)
-		for _, name := range []string{"alice", "bob"} {
+		const rate = 10
+		p := newPacer(rate, time.Now)
+		say := func(name string) {
 			stream := p.join(name)
 			if err := stream.wait(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if name == "bob" {
-				stream.spend() // a turn a second from now
-			}
 			p.leave(stream)
 		}
-		p.leave(p.join("carol"))
-		if len(p.users) != 2 || p.users["alice"] != nil {
-			t.Errorf("kept are %v, want bob, whose turn is to come, and carol", p.users)
+		say("bob")
+		began := time.Now()
+		for i := range 2 * rate {
+			say("alice")
+			p.leave(p.join(fmt.Sprint("other ", i)))
+		}
+		if took := time.Since(began); took != rate*time.Second/rate {
+			t.Errorf("%d messages took %v, want a second", 2*rate, took)
+		}
+		if p.users["bob"] != nil {
+			t.Error("bob, who may say as much as one who is new, is not forgotten")
 		}
 	})
 }

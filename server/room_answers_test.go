@@ -2,11 +2,13 @@ package server_test
 
 import (
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 	"google.golang.org/protobuf/proto"
 
 	chatpb "securechat/proto/chat"
+	"securechat/server"
 )
 
 // Answers that their caller does not take are held, so there are few of them at a
@@ -32,7 +34,8 @@ func TestAnswersThatAreNotTaken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			log := newHeldLog(t)
-			log.letGo() // it counts only
+			log.letGo()       // it counts only
+			log.fill(t, 1, 1) // of a room without any the newest is asked for, too
 			c := openRooms(t, onLog(log))
 			alice, bob := c.member("alice"), c.client(c.member("bob"))
 			raw := abuse(t, c.address, alice, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
@@ -62,4 +65,33 @@ func TestAnswersThatAreNotTaken(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A connection that is dead while it has all of its caller's places locks the caller
+// out for no longer than the end of a call may be left untaken.
+func TestAnswersOnADeadConnection(t *testing.T) {
+	const places = 8
+	log := newHeldLog(t)
+	log.letGo()             // it counts only
+	log.fill(t, 8, 100<<10) // more than the transport takes at once
+	c := openRooms(t, onLog(log), func(config *server.Config) {
+		config.Limits = server.Limits{Unary: time.Second, Stall: 500 * time.Millisecond}
+	})
+	alice := c.member("alice")
+	request, err := proto.Marshal(&chatpb.HistoryRequest{Room: "held", After: proto.Uint64(0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := abuse(t, c.address, alice, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	for range places {
+		if err := raw.WriteData(raw.open(chatpb.Chat_History_FullMethodName, alice.Token), true, message(request)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	waitFor(t, "answers", func() bool { return log.held.Load() >= places })
+	again := c.client(alice)
+	waitFor(t, "place, while nobody closes the dead one", func() bool {
+		_, err := again.History(t.Context(), &chatpb.HistoryRequest{Room: "lobby"})
+		return err == nil
+	})
 }

@@ -50,6 +50,18 @@ func (l *heldLog) Read(ctx context.Context, key room.Key, after uint64, limit in
 	return l.Memory.Read(ctx, key, after, limit)
 }
 
+// fill puts messages of a size into the room called held.
+func (l *heldLog) fill(t *testing.T, messages, size int) {
+	newest := uint64(0)
+	for range messages {
+		draft := room.Draft{Entry: room.Entry{Room: "held", User: "alice", Text: strings.Repeat("x", size)}, Expected: newest}
+		var err error
+		if newest, err = l.Append(t.Context(), []room.Draft{draft}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func (l *heldLog) Newest(ctx context.Context, key room.Key) (uint64, error) {
 	l.hold(ctx, key)
 	return l.Memory.Newest(ctx, key)

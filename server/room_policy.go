@@ -2,6 +2,7 @@ package server
 
 import (
 	"log/slog"
+	"strings"
 
 	"securechat/auth"
 )
@@ -17,8 +18,25 @@ type RoomPolicy struct {
 
 // openRooms are the rooms that match a glob, which are open to the members.
 type openRooms struct {
-	glob    string
+	glob    glob
 	members members
+}
+
+// A glob is one of auth.CheckGlob, with the text that each name it matches begins
+// with and ends with. All live streams are held against all globs when the policy
+// changes, and most of them match only what begins or ends in its own way.
+type glob struct{ text, head, tail string }
+
+func newGlob(text string) glob {
+	head, tail := strings.IndexAny(text, `*?[\`), strings.LastIndexAny(text, `*?]\`)
+	if head < 0 {
+		head = len(text)
+	}
+	return glob{text: text, head: text[:head], tail: text[tail+1:]}
+}
+
+func (g glob) matches(room string) bool {
+	return strings.HasPrefix(room, g.head) && strings.HasSuffix(room, g.tail) && auth.MatchGlob(g.text, room)
 }
 
 // members are the users to whom a room is open.
@@ -35,7 +53,7 @@ func (m members) has(user string) bool {
 // A roomSet is rooms, named as they are or by globs.
 type roomSet struct {
 	names map[string]struct{}
-	globs []string
+	globs []glob
 }
 
 // Allows says whether the user may open the room. The room is named as the user
@@ -55,7 +73,7 @@ func (p *RoomPolicy) Allows(user, room string) bool {
 		return true
 	}
 	for _, open := range p.globs {
-		if auth.MatchGlob(open.glob, room) {
+		if open.glob.matches(room) {
 			listed = true
 			if open.members.has(user) {
 				return true
@@ -70,7 +88,7 @@ func (s roomSet) has(room string) bool {
 		return true
 	}
 	for _, glob := range s.globs {
-		if auth.MatchGlob(glob, room) {
+		if glob.matches(room) {
 			return true
 		}
 	}

@@ -101,7 +101,7 @@ func (p *policyParser) addRoom(words []word) error {
 	if plain {
 		p.policy.rooms[glob] = open
 	} else {
-		p.policy.globs = append(p.policy.globs, openRooms{glob, open})
+		p.policy.globs = append(p.policy.globs, openRooms{newGlob(glob), open})
 	}
 	return nil
 }
@@ -128,7 +128,7 @@ func (p *policyParser) addExpulsion(words []word) error {
 	if plain {
 		rooms.names[glob] = struct{}{}
 	} else {
-		rooms.globs = append(rooms.globs, glob)
+		rooms.globs = append(rooms.globs, newGlob(glob))
 	}
 	p.policy.expelled[name] = rooms
 	return nil

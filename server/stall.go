@@ -17,7 +17,8 @@ type stall struct {
 
 	mu      sync.Mutex
 	sending bool
-	seen    uint64 // how much had been taken at the last look
+	seen    uint64    // how much had been taken at the last look, or when the sending began
+	since   time.Time // when that was
 }
 
 // newStall watches the stream of ctx until stop is called.
@@ -43,7 +44,14 @@ func (s *stall) stop() {
 func (s *stall) sends() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sending, s.seen = true, s.taken()
+	s.sending = true
+	s.note()
+}
+
+// note has the next look taken in the time that the client has from now on. With mu
+// held.
+func (s *stall) note() {
+	s.seen, s.since = s.taken(), time.Now()
 	s.timer.Reset(s.after)
 }
 
@@ -54,13 +62,14 @@ func (s *stall) sent() {
 	s.timer.Stop()
 }
 
+// look may come late, when the message that it was for has been sent and another is
+// under way, whose own look is to come.
 func (s *stall) look() {
 	s.mu.Lock()
-	taken := s.taken()
-	stuck := s.sending && taken == s.seen
-	if s.sending && !stuck {
-		s.seen = taken
-		s.timer.Reset(s.after)
+	due := s.sending && time.Since(s.since) >= s.after
+	stuck := due && s.taken() == s.seen
+	if due && !stuck {
+		s.note()
 	}
 	s.mu.Unlock()
 	if stuck {

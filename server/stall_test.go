@@ -33,6 +33,13 @@ func TestStall(t *testing.T) {
 				time.Sleep(2 * after)
 			}
 		}, false},
+		"a look comes late, during the next message": {func(_ func(), s *stall) {
+			s.sends()
+			time.Sleep(4 * time.Second)
+			s.sent()
+			s.sends()
+			s.look()
+		}, false},
 		"it is not watched any more": {func(_ func(), s *stall) { s.sends(); s.stop(); time.Sleep(2 * after) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -154,16 +154,9 @@ func checkVariables(environ []string) error {
 	}
 	for _, one := range environ {
 		name, value, _ := strings.Cut(one, "=")
-		if strings.HasPrefix(name, envPrefix) && value != "" && !slices.Contains(known, name) && !fromKubernetes(name) {
+		if strings.HasPrefix(name, envPrefix) && value != "" && !slices.Contains(known, name) && !cli.FromKubernetes(name[len(envPrefix):]) {
 			return cli.Exit(cli.Usage, fmt.Errorf("%.100s: there is no such setting: the variables are %s", name, strings.Join(known, ", ")))
 		}
 	}
 	return nil
-}
-
-// fromKubernetes says whether the variable is one of those that Kubernetes gives to
-// every pod beside a service called chat; they are none of ours.
-func fromKubernetes(name string) bool {
-	rest := strings.TrimPrefix(name, envPrefix)
-	return rest == "PORT" || strings.HasPrefix(rest, "PORT_") || strings.HasPrefix(rest, "SERVICE_")
 }

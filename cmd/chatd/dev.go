@@ -175,9 +175,13 @@ func (r *devRequest) ports() ([]*daemon.Listeners, error) {
 // Scripts that wait for the line "ready" find the client contexts in place.
 func (r *devRequest) welcome(ctx context.Context, box *sandbox.Sandbox, nodes *devNodes, tel *telemetry.Telemetry) error {
 	listen, admin := nodes.daemons[0].Addresses()
+	displaced := box.Displaced(contexts.User())
 	current, err := box.SaveContexts(contexts.User(), listen)
 	if err != nil {
 		return err
+	}
+	if displaced != "" {
+		fmt.Fprintf(r.stderr, "chatd: the client contexts of alice and bob led to the try-out in %s and lead to this one now: the next start of that one takes them back\n", cli.Printable(displaced))
 	}
 	proof, err := prove(ctx, box, listen, tel.Tracing)
 	if err != nil {

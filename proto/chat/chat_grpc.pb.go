@@ -65,8 +65,8 @@ type ChatClient interface {
 	// History returns a page of a room's messages, oldest first. It asks for the
 	// same as joining the room does.
 	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error)
-	// Rooms returns the rooms that have messages or members and that the caller
-	// may open, by name.
+	// Rooms returns, by name, the rooms that the caller may open and that have
+	// messages, or members on the server that is asked.
 	Rooms(ctx context.Context, in *RoomsRequest, opts ...grpc.CallOption) (*RoomsResponse, error)
 	// Members returns who is in a room now, by name.
 	Members(ctx context.Context, in *MembersRequest, opts ...grpc.CallOption) (*MembersResponse, error)
@@ -159,8 +159,8 @@ type ChatServer interface {
 	// History returns a page of a room's messages, oldest first. It asks for the
 	// same as joining the room does.
 	History(context.Context, *HistoryRequest) (*HistoryResponse, error)
-	// Rooms returns the rooms that have messages or members and that the caller
-	// may open, by name.
+	// Rooms returns, by name, the rooms that the caller may open and that have
+	// messages, or members on the server that is asked.
 	Rooms(context.Context, *RoomsRequest) (*RoomsResponse, error)
 	// Members returns who is in a room now, by name.
 	Members(context.Context, *MembersRequest) (*MembersResponse, error)

@@ -32,6 +32,8 @@ const (
 	ServerName = "localhost"
 
 	managedBy = "chatd dev"
+	// otherPrefix goes before the name of a context where a person has one of that name.
+	otherPrefix = "dev-"
 
 	tokenLifetime = 24 * time.Hour
 	tokenRenewal  = tokenLifetime / 2
@@ -286,6 +288,19 @@ func (s *Sandbox) SaveContexts(store contexts.Store, server string) (current str
 	return s.users[0].Context, store.SetCurrent(s.users[0].Context)
 }
 
+// Displaced returns the folder of another sandbox to whose server the users' contexts
+// lead until SaveContexts is called; empty where they do not.
+func (s *Sandbox) Displaced(store contexts.Store) (dir string) {
+	for _, u := range s.users {
+		for _, name := range []string{u.Name, otherPrefix + u.Name} {
+			if c, err := store.Load(name); err == nil && c.ManagedBy == managedBy && c.CA != s.CA() {
+				return filepath.Dir(filepath.Dir(c.CA))
+			}
+		}
+	}
+	return ""
+}
+
 func (s *Sandbox) saveContext(store contexts.Store, u *User, server string) (string, error) {
 	details := contexts.Context{
 		Server: server, ServerName: ServerName,
@@ -294,7 +309,7 @@ func (s *Sandbox) saveContext(store contexts.Store, u *User, server string) (str
 	}
 	name := u.Name
 	if taken, err := store.Load(name); err == nil && taken.ManagedBy != managedBy {
-		name = "dev-" + name
+		name = otherPrefix + name
 	}
 	return name, store.Save(name, details, false)
 }

@@ -16,6 +16,8 @@ import (
 	"github.com/knadh/koanf/providers/rawbytes"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/pflag"
+
+	"securechat/cmd/internal/cli"
 )
 
 const (
@@ -179,7 +181,7 @@ func readLayers(flags *pflag.FlagSet, environ []string) ([]layer, error) {
 			case key == flagConfig:
 				config = value
 				return "", nil
-			case value == "" || fromKubernetes(name):
+			case value == "" || cli.FromKubernetes(strings.TrimPrefix(name, envPrefix)):
 				return "", nil
 			}
 			return key, value
@@ -214,13 +216,6 @@ func changedFlag(flag *pflag.Flag) (string, any) {
 // variable is the environment variable of a setting.
 func variable(key string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(key, "-", "_"))
-}
-
-// fromKubernetes says whether the variable is one of those that Kubernetes gives
-// to every pod beside a service called chatd; they are none of ours.
-func fromKubernetes(name string) bool {
-	rest := strings.TrimPrefix(name, envPrefix)
-	return rest == "PORT" || strings.HasPrefix(rest, "PORT_") || strings.HasPrefix(rest, "SERVICE_")
 }
 
 func readFile(path string) (layer, error) {

@@ -204,7 +204,7 @@ func TestDefaults(t *testing.T) {
 
 // Kubernetes gives every pod variables for each service of its namespace.
 func TestVariablesOfKubernetesAreNotOurs(t *testing.T) {
-	_, err := load([]string{"CHATD_PORT=tcp://10.0.0.1:50051", "CHATD_PORT_50051_TCP=tcp://10.0.0.1:50051", "CHATD_SERVICE_HOST=10.0.0.1"}, required()...)
+	_, err := load([]string{"CHATD_PORT=tcp://10.0.0.1:50051", "CHATD_PORT_50051_TCP=tcp://10.0.0.1:50051", "CHATD_SERVICE_HOST=10.0.0.1", "CHATD_ADMIN_SERVICE_PORT=9464"}, required()...)
 	if err != nil {
 		t.Error(err)
 	}
