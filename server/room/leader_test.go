@@ -2,6 +2,7 @@ package room_test
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -33,6 +34,32 @@ func TestAnIdIsNotStoredAgainWhileTheLogIsBehind(t *testing.T) {
 			t.Errorf("the room has %d messages, %v", len(entries), err)
 		}
 	})
+}
+
+// Nor because its message is left out while the room's ids are read.
+func TestIdsAreNotLeftOutWhileTheLogIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &replacedLeader{Memory: roomtest.NewMemory()}
+		before := newHub(t, room.Config{Log: log})
+		alice := joinLive(t, before, "ops", "alice")
+		zero := alice.postAcked("0")
+		alice.postAcked("1")
+		fillRoom(t, before, "ops", 10)
+
+		hub := newHub(t, room.Config{Log: log})
+		alice = joinLive(t, hub, "ops", "alice")
+		log.upTo.Store(zero.Sequence)
+		log.left.Store(4)
+		alice.post("1", "again")
+		alice.want("ack 1")
+	})
+}
+
+// postAcked posts a text under itself as its id.
+func (s *session) postAcked(text string) room.Entry {
+	s.t.Helper()
+	s.post(text, text)
+	return s.wantAck()
 }
 
 // Where the log stays behind, it has lost the message.
@@ -78,8 +105,13 @@ func (l *replacedLeader) Newest(ctx context.Context, key room.Key) (uint64, erro
 }
 
 func (l *replacedLeader) Read(ctx context.Context, key room.Key, after uint64, limit int) ([]room.Entry, bool, error) {
-	if l.left.Load() > 0 && after >= l.upTo.Load() {
-		return nil, false, nil
+	entries, more, err := l.Memory.Read(ctx, key, after, limit)
+	if l.left.Load() <= 0 {
+		return entries, more, err
 	}
-	return l.Memory.Read(ctx, key, after, limit)
+	unknown := func(e room.Entry) bool { return e.Sequence > l.upTo.Load() }
+	if i := slices.IndexFunc(entries, unknown); i >= 0 {
+		return entries[:i], false, err
+	}
+	return entries, more, err
 }
