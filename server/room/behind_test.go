@@ -184,6 +184,23 @@ func TestTheLogHasLessOfARoom(t *testing.T) {
 	}
 }
 
+// Nor is anything acknowledged any more: it may be lost.
+func TestNothingIsAcknowledgedOnceARoomBeginsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub, log := memoryHub(t)
+		carol := joinLive(t, hub, "other", "carol")
+		alice := joinLive(t, hub, "ops", "alice")
+		bob := joinLive(t, hub, "ops", "bob")
+		carol.post("", "keeps the log from being empty")
+		alice.post("1", "is lost")
+		synctest.Wait()
+		log.Lose("ops", 0)
+		bob.post("2", "finds that out")
+		synctest.Wait()
+		alice.wantEnd(room.ErrUnavailable)
+	})
+}
+
 // What waits to be stored when a room begins anew is not, even of one who has left:
 // whether it is a repetition of what is still there nobody looks at any more.
 func TestPostsThatWaitWhenARoomBeginsAnew(t *testing.T) {

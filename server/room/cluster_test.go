@@ -218,6 +218,28 @@ func TestWhatIsStoredDuringAnAppendIsToldAfterIt(t *testing.T) {
 	})
 }
 
+// So it is where nothing has told of it but a comparison during the append.
+func TestWhatAComparisonFindsDuringAnAppendIsToldAfterIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hubs, _, log, cluster := nodes(t, 2)
+		alice := joinLive(t, hubs[0], "ops", "alice")
+		bob := joinLive(t, hubs[1], "ops", "bob")
+		alice.rest(time.Second)
+		bob.rest(time.Second)
+		release := log.HoldAnswers()
+		alice.post("", "a")
+		synctest.Wait()
+		cluster.DropEntries(func(room.Entry) bool { return true })
+		bob.post("", "b")
+		time.Sleep(6 * time.Second) // the bubble's clock
+		synctest.Wait()
+		within(t, 100*time.Millisecond, func() {
+			release()
+			alice.want("ack a", "bob: b")
+		})
+	})
+}
+
 func TestWhatIsStoredDuringALoadIsToldAfterIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := roomtest.NewMemory()

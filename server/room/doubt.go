@@ -58,7 +58,7 @@ func (r *room) restart(ctx context.Context, behind *BehindError) error {
 	r.mu.Lock()
 	r.expel(reason)
 	r.mu.Unlock()
-	first, last, newest, err := r.standing(ctx)
+	_, last, newest, err := r.standing(ctx)
 	if err != nil {
 		return err
 	}
@@ -69,9 +69,6 @@ func (r *room) restart(ctx context.Context, behind *BehindError) error {
 		return errIndexing
 	}
 	r.lost = max(r.lost, min(r.tail, last))
-	if newest == 0 {
-		r.lost = max(r.lost, first-1)
-	}
 	r.ring.clear()
 	r.tail, r.floor, r.heard, r.ring.evicted = newest, last, newest, newest
 	r.identified, r.index = false, index{}
@@ -84,7 +81,7 @@ func (r *room) expel(reason error) {
 	r.begun++
 	for _, m := range r.members {
 		m.finish(reason)
-		m.owed, m.reading = nil, false
+		m.owed = nil
 	}
 	r.broadcast()
 }

@@ -6,7 +6,7 @@ import (
 )
 
 // dirty has the rooms about which one of the hub's goroutines has to do
-// something. The zero value, which is that of a hub without a cluster, has none.
+// something. The zero value, of which nobody takes, has none.
 type dirty struct {
 	signal chan struct{} // of one place
 

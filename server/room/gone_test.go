@@ -1,6 +1,7 @@
 package room_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -223,4 +224,58 @@ func TestARoomThatWasSilentForLong(t *testing.T) {
 		readTo(t, bob, "alice: hello")
 		readTo(t, silent, "alice: hello")
 	})
+}
+
+// A room in which one sits alone for longer than messages are kept: what others come
+// back to is of when they came.
+func TestTheCursorOfASilentRoomIsNotOlderThanWhatIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub, log := memoryHub(t)
+		joinLive(t, hub, "silent", "bot")
+		fillMore(t, log, "other", 5)
+		time.Sleep(time.Hour) // the bubble's clock
+		_, last, err := log.Span(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.DiscardBefore(last - 1)
+		alice := join(t, hub, "silent", "alice", live)
+		e, err := alice.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := newHub(t, room.Config{Log: log}) // the server has been started again
+		join(t, again, "silent", "alice", after(e.Sequence)).want("LIVE")
+	})
+}
+
+// Nobody who was in a room before its first message has missed anything, however much
+// of other rooms has been discarded since.
+func TestWhoCameBeforeTheFirstMessageHasMissedNothing(t *testing.T) {
+	for name, from := range map[string]func(log *roomtest.Memory) room.Position{
+		"live":               func(*roomtest.Memory) room.Position { return live },
+		"from the beginning": func(*roomtest.Memory) room.Position { return beginning },
+		"after a cursor": func(log *roomtest.Memory) room.Position {
+			_, last, _ := log.Span(context.Background())
+			return after(last)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			log := roomtest.NewMemory()
+			fillMore(t, log, "other", 5)
+			hub := newHub(t, room.Config{Log: log, Queue: 4, Lag: time.Hour})
+			bob := join(t, hub, "silent", "bob", from(log))
+			bob.want("LIVE")
+			fillMore(t, log, "other", 5)
+			_, last, err := log.Span(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			log.DiscardBefore(last)
+			fillRoom(t, hub, "silent", 20) // more than the ring holds
+			for range 20 {
+				readTo(t, bob, "filler: filling")
+			}
+		})
+	}
 }

@@ -127,9 +127,9 @@ type Presence struct {
 //
 // It has few goroutines of its own: the writer, the only one that appends to the
 // log; the keeper, which does what time demands; one that forgets ids and one that
-// has them read; one that looks what became of appends in doubt; in a cluster one
-// that reads what other nodes have written and one that tells them who is here; and
-// one for each room while that is being loaded or its ids are being read.
+// has them read; one that looks what became of appends in doubt; one that reads what
+// the log has more; in a cluster one that tells the other nodes who is here; and one
+// for each room while that is being loaded or its ids are being read.
 // Members cost none: their callers' wait.
 type Hub struct {
 	config Config
@@ -198,12 +198,14 @@ func New(config Config) *Hub {
 	}
 	h.open, h.shut = context.WithCancel(context.Background())
 	h.life, h.end = context.WithCancel(context.Background())
-	h.pruned.signal, h.awaited.signal, h.doubted.signal = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	for _, d := range []*dirty{&h.behind, &h.pruned, &h.awaited, &h.doubted} {
+		d.signal = make(chan struct{}, 1)
+	}
 	if config.Cluster != nil {
-		h.behind.signal, h.changed.signal = make(chan struct{}, 1), make(chan struct{}, 1)
-		h.tasks.Go(h.catchUp)
+		h.changed.signal = make(chan struct{}, 1)
 		h.tasks.Go(h.announceAll)
 	}
+	h.tasks.Go(h.catchUp)
 	h.tasks.Go(newWriter(h).run)
 	h.tasks.Go(h.keep)
 	h.tasks.Go(h.prune)

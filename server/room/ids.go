@@ -154,10 +154,16 @@ func (r *room) through(ctx context.Context, until uint64, each func(page []Entry
 			continue
 		}
 		newest, err := log.Newest(ctx, r.key)
-		if err != nil || newest <= after {
+		if err != nil {
 			return err
 		}
-		// Whoever answered the read lags.
+		if newest <= after {
+			// What is missing is discarded, or lost.
+			if first, _, err := log.Span(ctx); err != nil || first > until || attempt >= passing {
+				return err
+			}
+		}
+		// Whoever answered lags.
 		if err := pause(ctx, backoff(attempt)); err != nil {
 			return err
 		}

@@ -20,6 +20,9 @@ const (
 	// compared is how often a room with members is compared with the log, in case
 	// the last that another node has told of was lost, or what was in doubt is stored.
 	compared = 5 * time.Second
+	// comparedAlone is how often where no other node writes: lest the positions that
+	// those who come are given become older than what is kept.
+	comparedAlone = 10 * time.Minute
 	// quiet is after how many beats without an event a room keeps no events for
 	// those who come back.
 	quiet = 20
@@ -30,11 +33,12 @@ func (h *Hub) keep() {
 	ticker := time.NewTicker(beat)
 	defer ticker.Stop()
 	var reconnected <-chan struct{}
+	comparing := comparedAlone
 	if h.config.Cluster != nil {
-		reconnected = h.config.Cluster.Reconnected()
+		reconnected, comparing = h.config.Cluster.Reconnected(), compared
 	}
 	now := h.config.Now()
-	listed, looked := now, now
+	listed, looked, read := now, now, now
 	for {
 		select {
 		case <-h.open.Done():
@@ -45,35 +49,42 @@ func (h *Hub) keep() {
 		case <-ticker.C:
 		}
 		now := h.config.Now()
-		list, look := now.Sub(listed) >= again, now.Sub(looked) >= compared
+		due := chores{now.Sub(listed) >= again, now.Sub(looked) >= compared, now.Sub(read) >= comparing}
 		for _, r := range h.loaded() {
-			r.beat(now, list, look)
+			r.beat(now, due)
 		}
-		if list {
+		if due.list {
 			listed = now
 		}
-		if look {
+		if due.doubt {
 			looked = now
+		}
+		if due.read {
+			read = now
 		}
 		h.unload(now)
 	}
 }
 
-// beat does for a room what is due: to list says that the other nodes are to be
-// told whom it has, to look that the log may have more.
-func (r *room) beat(now time.Time, list, look bool) {
+// chores are what is due in all rooms: to list says that the other nodes are to be told
+// whom they have, to read that the log may have more, to doubt that it may of those of
+// which an append is in doubt.
+type chores struct{ list, doubt, read bool }
+
+// beat does for a room what is due.
+func (r *room) beat(now time.Time, due chores) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.attend(now)
 	r.cutSlow(now)
-	if list && len(r.present.here) > 0 {
+	if due.list && len(r.present.here) > 0 {
 		r.hub.announce(r)
 	}
-	if look && len(r.members) > 0 {
+	if due.read && len(r.members) > 0 {
 		r.hub.read(r)
-		if r.doubtful {
-			r.hub.doubted.add(r)
-		}
+	}
+	if due.doubt && len(r.members) > 0 && r.doubtful {
+		r.hub.doubted.add(r)
 	}
 	if r.index.due() {
 		r.hub.pruned.add(r)

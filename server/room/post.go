@@ -2,6 +2,7 @@ package room
 
 import (
 	"context"
+	"errors"
 
 	"go.opentelemetry.io/otel/trace"
 )
@@ -14,6 +15,9 @@ const (
 	maxUnacknowledgedBytes = 256 << 10
 	// postOverhead is what a post counts beside its text and id, in bytes.
 	postOverhead = 64
+	// passing is how often the log is asked again, within a second, for an entry that
+	// it has stored, and does not have, before that is taken for true.
+	passing = 10
 )
 
 // post is a message on its way to the log.
@@ -61,7 +65,8 @@ func (m *Member) submit(ctx context.Context, one *post) error {
 		if err := r.identify(ctx, m.user); err != nil {
 			return err
 		}
-		if err := r.check(ctx, one); err != nil {
+		var behind *BehindError // the writer sees about it
+		if err := r.check(ctx, one); err != nil && !errors.As(err, &behind) {
 			return err
 		}
 	}
@@ -149,7 +154,8 @@ func (r *room) check(ctx context.Context, p *post) error {
 }
 
 // entry returns the room's entry of that sequence, or the oldest that is kept if it is
-// discarded; nil if there is nothing from it on.
+// discarded; nil if there is nothing from it on. A *BehindError says that it should be
+// there, and is not: then nobody knows whether it still comes to light.
 func (r *room) entry(ctx context.Context, sequence uint64) (*Entry, error) {
 	r.mu.Lock()
 	if e, ok := r.ring.message(sequence); ok {
@@ -167,10 +173,20 @@ func (r *room) entry(ctx context.Context, sequence uint64) (*Entry, error) {
 			return &entries[0], nil
 		}
 		newest, err := r.hub.config.Log.Newest(ctx, r.key)
-		if err != nil || newest < sequence {
+		if err != nil {
 			return nil, err
 		}
-		// Whoever answered the read lags.
+		if newest < sequence {
+			first, _, err := r.hub.config.Log.Span(ctx)
+			if err != nil || first > sequence {
+				return nil, err
+			}
+			if attempt >= passing {
+				return nil, &BehindError{Room: r.key, Known: sequence, Newest: newest}
+			}
+		}
+		// Whoever answered the read lags, or whoever leads has not noticed that another
+		// has replaced it.
 		if err := pause(ctx, backoff(attempt)); err != nil {
 			return nil, err
 		}

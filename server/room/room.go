@@ -26,8 +26,8 @@ type room struct {
 	loaded bool   // the room has been found in the log
 	tail   uint64 // the newest sequence known, 0 if the log had none of the room
 	// floor is a sequence of the log up to which it had nothing of the room after
-	// tail when the room was loaded, or was compared with it last. lost is one before which the room may have had entries, if it had
-	// none left then.
+	// tail when the room was loaded, or was compared with it last. lost is one before
+	// which the room may have had entries, if it had none left then.
 	floor, lost uint64
 	// begun counts how often the room has begun anew, with less than was known.
 	begun uint64
@@ -89,9 +89,21 @@ func (r *room) awoken() <-chan struct{} {
 
 // publish adds a message that follows tail. With mu; broadcast comes after.
 func (r *room) publish(entry Entry) {
+	if r.tail == 0 && r.ring.evicted == 0 {
+		r.begins(&entry)
+	}
 	r.tail = entry.Sequence
 	r.know(&entry)
 	r.tell(&Event{Kind: chatpb.Kind_MESSAGE, Entry: entry})
+}
+
+// begins notes that the members have missed nothing before an entry, the first of a
+// room that had none when they came: what the log says of that is how much it has
+// discarded of all rooms. With mu.
+func (r *room) begins(entry *Entry) {
+	for _, m := range r.members {
+		m.last = max(m.last, entry.Sequence-1)
+	}
 }
 
 // know makes an entry findable by its id, once anybody looks for ids. With mu.

@@ -43,3 +43,24 @@ func TestNothingLeavesTheMachineInTheClear(t *testing.T) {
 		}
 	}
 }
+
+// What was too much to be taken in time is missed, as what came while the connection
+// was lost; other errors lose nothing.
+func TestWhatASlowNodeMissesIsLookedFor(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want int
+	}{{nats.ErrPermissionViolation, 0}, {nats.ErrSlowConsumer, 1}} {
+		l := &Shared{reconnected: make(chan struct{}, 1)}
+		var options nats.Options
+		for _, set := range (&ConnectConfig{}).options(newStream(localNames, answerWithin), l) {
+			if err := set(&options); err != nil {
+				t.Fatal(err)
+			}
+		}
+		options.AsyncErrorCB(nil, nil, test.err)
+		if got := len(l.reconnected); got != test.want {
+			t.Errorf("%v: told %d times, want %d", test.err, got, test.want)
+		}
+	}
+}

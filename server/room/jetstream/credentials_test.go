@@ -134,6 +134,7 @@ func startOperated(t *testing.T, ours operator) (s *server.Server, chat nkeys.Ke
 // Credentials that the server takes no longer are tried again and again, so that
 // those which replace them in the file are taken, however much later they come.
 func TestCredentialsAreReplaced(t *testing.T) {
+	t.Parallel()
 	s, chat := startOperated(t, newOperator(t))
 	file := filepath.Join(t.TempDir(), "chat.creds")
 	user := writeCredentials(t, file, chat)

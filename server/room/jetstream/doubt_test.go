@@ -18,6 +18,7 @@ import (
 // An append whose answer or whose messages get lost ends as it would have without
 // that: stored once, or refused because another was faster.
 func TestAppendInDoubt(t *testing.T) {
+	t.Parallel()
 	n := startNATS(t, 1)
 	target := n.servers[0].Addr().String()
 	tests := []struct {

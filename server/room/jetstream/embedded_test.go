@@ -22,6 +22,7 @@ func keep(limits roomtest.Limits) jetstream.Retention {
 }
 
 func TestEmbedded(t *testing.T) {
+	t.Parallel()
 	roomtest.TestLog(t, func(t *testing.T, limits roomtest.Limits) roomtest.Open {
 		config := jetstream.EmbeddedConfig{Dir: t.TempDir() + "/log", Keep: keep(limits)}
 		return func() room.Log { return openEmbedded(t, config) }

@@ -4,7 +4,6 @@ package jetstream_test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -123,28 +122,5 @@ func wantStored(t *testing.T, log room.Log, acknowledged map[uint64]string) {
 		if strings.HasPrefix(text, "b ") && (found[sequence-1] == "" || found[sequence+1] == "") {
 			t.Errorf("%d %q is there without its neighbours", sequence, text)
 		}
-	}
-}
-
-func said(key room.Key, expected uint64, text string) room.Draft {
-	d := benchDraft(key, expected)
-	d.Text = text
-	return d
-}
-
-func readAll(t testing.TB, log room.Log, key room.Key) []room.Entry {
-	t.Helper()
-	var all []room.Entry
-	var after uint64
-	for {
-		entries, more, err := log.Read(context.Background(), key, after, 1000)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, entries...)
-		if !more {
-			return all
-		}
-		after = entries[len(entries)-1].Sequence
 	}
 }

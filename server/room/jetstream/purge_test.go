@@ -19,6 +19,7 @@ var purges = regexp.MustCompile(`(?m)^nats stream purge (\S+) --subject '?([^\s'
 // What the documentation says to delete a room with deletes that room and no other.
 // Who knew of its messages is told with the next append, and the room begins anew.
 func TestRoomsAreDeletedAsDocumented(t *testing.T) {
+	t.Parallel()
 	text, err := os.ReadFile("../../../docs/rooms.md")
 	if err != nil {
 		t.Fatal(err)

@@ -56,6 +56,7 @@ func TestTheLogIsFoundWithoutItsDescription(t *testing.T) {
 // A log whose messages have all become too old goes on counting where it was, also
 // after a crash.
 func TestSequencesOutliveTheirMessages(t *testing.T) {
+	t.Parallel()
 	config := jetstream.EmbeddedConfig{Dir: t.TempDir() + "/log", Keep: jetstream.Retention{MaxAge: time.Second}}
 	log := openEmbedded(t, config)
 	defer log.Close()

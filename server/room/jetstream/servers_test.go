@@ -183,6 +183,7 @@ func freePort(t testing.TB) int {
 
 func testShared(t *testing.T, servers int) {
 	n := startNATS(t, servers)
+	t.Parallel() // once it has its ports
 	roomtest.TestLog(t, func(t *testing.T, limits roomtest.Limits) roomtest.Open {
 		config := n.config(limits)
 		return func() room.Log { return connect(t, config) }
