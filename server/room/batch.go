@@ -100,6 +100,9 @@ func (b *batch) catchUp(ctx context.Context) error {
 	return nil
 }
 
+// errDropped says that a post was not stored since one before it could not be.
+var errDropped = errors.New("room: a message before it could not be stored")
+
 // settle publishes what has been stored, and owes each post its acknowledgement.
 func (b *batch) settle() {
 	for i := range b.drafts {
@@ -109,8 +112,12 @@ func (b *batch) settle() {
 	if len(b.drafts) > 0 {
 		b.hub.counts.appends.Add(1)
 	}
-	for _, p := range b.posts {
-		p.stored(nil) // before its delivery begins
+	for i, p := range b.posts { // before their delivery begins
+		if b.draft[i] < 0 && p.duplicate == nil {
+			p.stored(errDropped)
+		} else {
+			p.stored(nil)
+		}
 	}
 	for _, s := range b.rooms {
 		b.settleRoom(s)

@@ -262,6 +262,30 @@ func TestWhoJoinsWhileARoomBeginsAnew(t *testing.T) {
 	}
 }
 
+// What was read of a room before it began anew is told to nobody afterwards.
+func TestAPageThatARoomBeginsAnewUnder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &heldLog{Memory: roomtest.NewMemory()}
+		hub := newHub(t, room.Config{Log: log})
+		fillMore(t, log.Memory, "other", 1)
+		alice := joinLive(t, hub, "ops", "alice")
+		alice.post("", "1")
+		alice.wantAck()
+		fillMore(t, log.Memory, "ops", 1) // by another node
+		begun, release := log.holdRead()
+		<-begun // to compare the room
+		log.Lose("ops", 0)
+		alice.post("", "2")
+		alice.wantEnd(room.ErrUnavailable)
+		synctest.Wait() // until the room has begun anew
+		bob := joinLive(t, hub, "ops", "bob")
+		close(release)
+		synctest.Wait()
+		bob.post("", "3")
+		bob.want("ack 3")
+	})
+}
+
 // heldLog holds up what one read returns.
 type heldLog struct {
 	*roomtest.Memory

@@ -108,18 +108,19 @@ var errBusy = errors.New("room: an append is under way")
 // being appended to, save for the writer itself (catchUpAppending): what it would
 // read may be this node's own posts, which only the writer can tell.
 func (r *room) catchUp(ctx context.Context) (newest uint64, err error) {
-	return r.advance(ctx, func() bool { return !r.appending })
+	return r.advance(ctx, false)
 }
 
 func (r *room) catchUpAppending(ctx context.Context) error {
-	_, err := r.advance(ctx, func() bool { return true })
+	_, err := r.advance(ctx, true)
 	return err
 }
 
-// advance reads from the log up to what is its newest when it begins, and publishes
-// as long as may, called with mu, says so. It returns that newest, 0 where there is none.
-func (r *room) advance(ctx context.Context, may func() bool) (newest uint64, err error) {
-	log := r.hub.config.Log
+// advance reads from the log up to what is its newest when it begins, and publishes,
+// within an append or as long as there is none, and as long as the room does not begin
+// anew. It returns that newest, 0 where there is none.
+func (r *room) advance(ctx context.Context, within bool) (newest uint64, err error) {
+	log, begun := r.hub.config.Log, r.beginning()
 	if newest, err = log.Newest(ctx, r.key); err != nil {
 		return 0, err
 	}
@@ -134,7 +135,7 @@ func (r *room) advance(ctx context.Context, may func() bool) (newest uint64, err
 		if err != nil {
 			return 0, err
 		}
-		if err := r.publishRead(entries, may); err != nil {
+		if err := r.publishRead(entries, within, begun); err != nil {
 			return 0, err
 		}
 		if more || len(entries) > 0 {
@@ -153,10 +154,13 @@ func (r *room) advance(ctx context.Context, may func() bool) (newest uint64, err
 	}
 }
 
-func (r *room) publishRead(entries []Entry, may func() bool) error {
+func (r *room) publishRead(entries []Entry, within bool, begun uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !may() {
+	if r.begun != begun {
+		return errAnew // what was read may be gone
+	}
+	if r.appending && !within {
 		if last := len(entries) - 1; last >= 0 {
 			r.heard = max(r.heard, entries[last].Sequence) // for who is appending to read
 		}

@@ -92,6 +92,30 @@ func TestASpanSaysThatAMessageCouldNotBeStored(t *testing.T) {
 	}
 }
 
+// So does that of one that is not stored because the one before it could not be.
+func TestASpanSaysThatAMessageWasDropped(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("test")
+	log := &failingOnce{Log: roomtest.NewMemory(), begun: make(chan struct{}), release: make(chan struct{})}
+	hub := newHub(t, room.Config{Log: log, Tracer: tracer})
+	alice, bob := joinLive(t, hub, "ops", "alice"), joinLive(t, hub, "other", "bob")
+	alice.post("", "1") // fails
+	<-log.begun
+	alice.post("", "2") // waits behind it
+	bob.post("", "3")
+	close(log.release)
+	bob.wantAck()
+	failed := 0
+	for _, span := range spans.Ended() {
+		if span.Name() == "store" && span.Status().Code == codes.Error {
+			failed++
+		}
+	}
+	if failed != 2 {
+		t.Errorf("%d of the spans say that a message could not be stored, want 2", failed)
+	}
+}
+
 // Without a tracer the context of the post is handed on as it is.
 func TestTracesPassThroughAHubWithoutTracer(t *testing.T) {
 	tracer := sdktrace.NewTracerProvider().Tracer("test")
