@@ -141,7 +141,15 @@ func (c *chaos) oneTrace(t *testing.T) {
 	w := newTown(t)
 	_, nodes := c.nodes(t, w, func(i int) []string { return traced(fmt.Sprint("node", i)) })
 	alice, bob := w.user("alice"), w.user("bob")
-	hearing := run(t, append(bob.environment(nodes[1].listen), traced("bob")...), c.chat, "tail", "--json", "--after", "1", "ops")
+	hearing := run(t, append(bob.environment(nodes[1].listen), traced("bob")...), c.chat, "tail", "--json", "ops")
+	asking := bob.dial(nodes[1].listen)
+	eventually(t, "bob is in the room, so that what is said is delivered to him and not replayed", func() error {
+		members, err := asking.Members(t.Context(), "ops")
+		if err == nil && len(members) != 1 {
+			err = fmt.Errorf("in the room are %v", members)
+		}
+		return err
+	})
 	saying := run(t, append(alice.environment(nodes[0].listen), traced("alice")...), c.chat, "send", "ops", "Hello, bob!")
 	if code := saying.wait(); code != 0 {
 		t.Fatalf("chat send: exit code %d", code)
