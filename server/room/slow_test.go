@@ -187,7 +187,10 @@ func TestPostWaitsWhileTooMuchIsNotAcknowledged(t *testing.T) {
 			}
 			posted := make(chan error)
 			go func() { posted <- alice.Post(t.Context(), room.Posting{Text: c.text}) }()
-			alice.wantAck()
+			one := make([]room.Event, 1) // makes room for one, and no more
+			if _, err := alice.Next(t.Context(), one); err != nil || show(one[0]) != "ack "+c.text {
+				t.Errorf("got %.40s, %v", show(one[0]), err)
+			}
 			if err := <-posted; err != nil {
 				t.Error(err)
 			}
