@@ -49,12 +49,18 @@ func (m *Member) Post(ctx context.Context, p Posting) error {
 	if err := m.charge(ctx, one.weight); err != nil {
 		return err
 	}
+	taken := false
+	defer func() {
+		if !taken { // a tracer's panic goes through here, too
+			m.refund(one.weight)
+		}
+	}()
 	one.traceparent = m.room.hub.storing(one)
 	if err := m.submit(ctx, one); err != nil {
 		one.stored(err)
-		m.refund(one.weight)
 		return err
 	}
+	taken = true
 	return nil
 }
 
