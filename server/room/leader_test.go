@@ -2,7 +2,9 @@ package room_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -85,6 +87,34 @@ func TestAnIdThatTheLogHasLostIsStoredAgain(t *testing.T) {
 		alice.post("1", "again")
 		alice.want("ack again")
 		wantStored(t, log, "ops", "alice: again")
+	})
+}
+
+// Other rooms do not wait for those of which messages are lost, however many these are.
+func TestLostIdsHoldUpNoOtherRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := roomtest.NewMemory()
+		hub := newHub(t, room.Config{Log: log, Queue: 2})
+		carol := joinLive(t, hub, "other", "carol")
+		carol.post("", "keeps the log from being empty")
+		carol.wantAck()
+		for i := range 5 {
+			key := room.Key(fmt.Sprint("ops", i))
+			alice := joinLive(t, hub, key, "alice")
+			alice.postAcked("1")
+			fillRoom(t, hub, key, 10)
+			log.Lose(key, 0)
+			var posting sync.WaitGroup
+			posting.Go(func() { alice.post("1", "again") })
+			t.Cleanup(posting.Wait)
+		}
+		for range 40 {
+			within(t, 100*time.Millisecond, func() {
+				carol.post("", "mine")
+				carol.want("ack mine")
+			})
+			time.Sleep(50 * time.Millisecond) // the bubble's clock
+		}
 	})
 }
 

@@ -30,6 +30,9 @@ type post struct {
 	// post's id, save duplicate.
 	checked   uint64
 	duplicate *Entry
+	// missed says that the log has been asked long enough for an entry that it should
+	// have: the writer, for which all rooms wait, does not ask again and again.
+	missed bool
 	// traceparent is what is stored, span that of the storing where it records.
 	traceparent string
 	span        trace.Span
@@ -49,12 +52,18 @@ func (m *Member) Post(ctx context.Context, p Posting) error {
 	if err := m.charge(ctx, one.weight); err != nil {
 		return err
 	}
+	taken := false
+	defer func() {
+		if !taken { // a tracer's panic goes through here, too
+			m.refund(one.weight)
+		}
+	}()
 	one.traceparent = m.room.hub.storing(one)
 	if err := m.submit(ctx, one); err != nil {
 		one.stored(err)
-		m.refund(one.weight)
 		return err
 	}
+	taken = true
 	return nil
 }
 
@@ -66,7 +75,8 @@ func (m *Member) submit(ctx context.Context, one *post) error {
 			return err
 		}
 		var behind *BehindError // the writer sees about it
-		if err := r.check(ctx, one); err != nil && !errors.As(err, &behind) {
+		err := r.check(ctx, one)
+		if one.missed = errors.As(err, &behind); err != nil && !one.missed {
 			return err
 		}
 	}
@@ -130,8 +140,12 @@ func (r *room) check(ctx context.Context, p *post) error {
 	tail := r.tail
 	candidates := r.index.find(p.hash, p.checked)
 	r.mu.Unlock()
+	again := passing
+	if p.missed {
+		again = 0
+	}
 	for _, sequence := range candidates {
-		entry, err := r.entry(ctx, sequence)
+		entry, err := r.entry(ctx, sequence, again)
 		if err != nil {
 			return err
 		}
@@ -155,8 +169,9 @@ func (r *room) check(ctx context.Context, p *post) error {
 
 // entry returns the room's entry of that sequence, or the oldest that is kept if it is
 // discarded; nil if there is nothing from it on. A *BehindError says that it should be
-// there, and is not: then nobody knows whether it still comes to light.
-func (r *room) entry(ctx context.Context, sequence uint64) (*Entry, error) {
+// there, and is not, however often it is asked for again: then nobody knows whether
+// it still comes to light.
+func (r *room) entry(ctx context.Context, sequence uint64, again int) (*Entry, error) {
 	r.mu.Lock()
 	if e, ok := r.ring.message(sequence); ok {
 		found := *e
@@ -181,7 +196,7 @@ func (r *room) entry(ctx context.Context, sequence uint64) (*Entry, error) {
 			if err != nil || first > sequence {
 				return nil, err
 			}
-			if attempt >= passing {
+			if attempt >= again {
 				return nil, &BehindError{Room: r.key, Known: sequence, Newest: newest}
 			}
 		}

@@ -1,8 +1,11 @@
 package room_test
 
 import (
+	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -129,3 +132,31 @@ func TestTracesPassThroughAHubWithoutTracer(t *testing.T) {
 		t.Errorf("stored in %q, want %q", got, want)
 	}
 }
+
+// A tracer that panics costs its post, and not the room: that is given up like any
+// other.
+func TestARoomIsGivenUpAfterATracersPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(panicking{})).Tracer("test")
+		hub := newHub(t, room.Config{Log: roomtest.NewMemory(), Tracer: tracer})
+		alice := joinLive(t, hub, "ops", "alice")
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Error("nothing has panicked")
+				}
+			}()
+			_ = alice.Post(t.Context(), room.Posting{Text: "1"})
+		}()
+		alice.Leave()
+		time.Sleep(10 * time.Second) // the bubble's clock
+		wantRooms(t, hub, 0)
+	})
+}
+
+// panicking panics when a span begins.
+type panicking struct{ sdktrace.SpanProcessor }
+
+func (panicking) OnStart(context.Context, sdktrace.ReadWriteSpan) { panic("a span begins") }
+func (panicking) Shutdown(context.Context) error                  { return nil }
+func (panicking) OnEnd(sdktrace.ReadOnlySpan)                     {}
