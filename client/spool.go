@@ -109,11 +109,11 @@ func (s *Stream) readOut(l *leg) {
 	for {
 		message := new(chatpb.ChatMessage)
 		if err := l.call.RecvMsg(message); err != nil {
-			s.spool.put(spooled{end: err})
-			if err == io.EOF {
+			if err == io.EOF { // done with before Receive gets past it
 				s.leave(l)
 				s.conn.mover.nudge() // for a newer certificate
 			}
+			s.spool.put(spooled{end: err})
 			return
 		}
 		s.spool.put(spooled{message: message})
