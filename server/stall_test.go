@@ -21,21 +21,21 @@ func TestStall(t *testing.T) {
 		"some is taken now and then": {func(data func(), s *stall) {
 			s.sends()
 			for range 5 {
-				time.Sleep(4 * time.Second)
+				time.Sleep(4 * time.Second) // the bubble's clock
 				data()
 			}
 		}, false},
 		"message by message": {func(_ func(), s *stall) {
 			for range 5 {
 				s.sends()
-				time.Sleep(4 * time.Second)
+				time.Sleep(4 * time.Second) // the bubble's clock
 				s.sent()
-				time.Sleep(2 * after)
+				time.Sleep(2 * after) // the bubble's clock
 			}
 		}, false},
 		"a look comes late, during the next message": {func(_ func(), s *stall) {
 			s.sends()
-			time.Sleep(4 * time.Second)
+			time.Sleep(4 * time.Second) // the bubble's clock
 			s.sent()
 			s.sends()
 			s.look()

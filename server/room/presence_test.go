@@ -71,7 +71,7 @@ func TestAUserComesWithTheFirstSessionAndGoesWithTheLast(t *testing.T) {
 		began := time.Now()
 		one := joinLive(t, hub, "ops", "alice")
 		within(t, 0, func() { watcher.want("JOINED alice") })
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // the bubble's clock
 		two := joinLive(t, hub, "ops", "alice")
 		one.Leave()
 		watcher.wantNothing(time.Minute)
@@ -84,7 +84,7 @@ func TestAUserComesWithTheFirstSessionAndGoesWithTheLast(t *testing.T) {
 		}
 		// Away for a moment.
 		two.Leave()
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // the bubble's clock
 		three := joinLive(t, hub, "ops", "alice")
 		watcher.wantNothing(time.Minute)
 		three.Leave()
@@ -203,7 +203,7 @@ func TestANodeThatComesLaterLearnsWhoIsThere(t *testing.T) {
 		hubs, _, _, _ := nodes(t, 2)
 		joinLive(t, hubs[0], "ops", "alice")
 		began := time.Now()
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // the bubble's clock
 		bob := joinLive(t, hubs[1], "ops", "bob")
 		if told := bob.rest(time.Minute); len(told) > 1 || len(told) == 1 && told[0] != "JOINED alice" {
 			t.Errorf("bob was told %v", told)
@@ -293,7 +293,7 @@ func TestLostNotesAreMadeUpFor(t *testing.T) {
 		watcher := joinLive(t, hubs[0], "ops", "watcher")
 		cluster.DropNotes(func(room.Key, []byte) bool { return true })
 		joinLive(t, hubs[1], "ops", "alice")
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // the bubble's clock
 		synctest.Wait()
 		cluster.DropNotes(nil)
 		within(t, 5*time.Second, func() { watcher.want("JOINED alice") })
@@ -308,7 +308,7 @@ func TestTypingIsToldOnceASecond(t *testing.T) {
 		carol := joinLive(t, hubs[1], "ops", "carol")
 		alice.want("JOINED bob", "JOINED carol")
 		bob.want("JOINED carol")
-		time.Sleep(time.Second)
+		time.Sleep(time.Second) // the bubble's clock
 		synctest.Wait()
 		for range 5 {
 			alice.Typing()
