@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -59,11 +60,46 @@ func (d *volatileDisk) fail(writers ...*process) {
 	for _, w := range writers {
 		must(d.t, w.cmd.Process.Signal(unix.SIGSTOP))
 	}
+	for _, w := range writers {
+		eventually(d.t, "the writer has stopped", w.stopped)
+	}
 	d.off()
 	for _, w := range writers {
 		w.kill()
 	}
 	d.on()
+}
+
+// stopped says whether no thread of the process runs any more: one has stopped, and
+// the others have or will when the disk has answered them. Who writes on while the disk
+// fails sees what no power failure shows.
+func (p *process) stopped() error {
+	states, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return err
+	}
+	some := false
+	for _, path := range states {
+		text, err := os.ReadFile(path)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // the thread has ended
+		}
+		if err != nil {
+			return err
+		}
+		_, state, _ := strings.Cut(string(text), ") ")
+		switch state[:1] {
+		case "T":
+			some = true
+		case "D":
+		default:
+			return fmt.Errorf("%s is in state %s", path, state[:1])
+		}
+	}
+	if !some {
+		return errors.New("no thread has stopped")
+	}
+	return nil
 }
 
 func (d *volatileDisk) off() {
