@@ -11,3 +11,7 @@ func (c *chaos) fullDisk(t *testing.T) {
 func (c *chaos) power(t *testing.T) {
 	t.Fatal("power can be taken from a disk on Linux alone: run it there")
 }
+
+func (c *chaos) failingDisks(t *testing.T) {
+	t.Fatal("a disk can be made to fail on Linux alone: run it there")
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -17,13 +18,14 @@ import (
 // A volatileDisk is a file system of its own that can lose power: what has not
 // been written through to it is gone then.
 type volatileDisk struct {
-	t     *testing.T
-	image string
-	dir   string
+	t      *testing.T
+	device string
+	dir    string
 }
 
 const (
-	volatileSize = "128M"
+	volatileSize  = "128M"
+	volatileBlock = 4096
 	// fsShutdown (FS_IOC_SHUTDOWN) stops a file system, and with withoutFlush as if
 	// the machine were off: nothing more reaches the disk, not even its journal.
 	fsShutdown   = 0x8004587d
@@ -32,25 +34,31 @@ const (
 
 // newVolatileDisk returns unix.EPERM to those who may not mount a disk.
 func newVolatileDisk(t *testing.T) (*volatileDisk, error) {
-	d := &volatileDisk{t: t, image: filepath.Join(t.TempDir(), "image"), dir: t.TempDir()}
+	d := &volatileDisk{t: t, dir: t.TempDir()}
 	if err := unix.Mount("probe", d.dir, "tmpfs", 0, ""); err != nil {
 		return nil, err
 	}
 	must(t, unix.Unmount(d.dir, 0))
-	d.command("truncate", "-s", volatileSize, d.image)
-	d.command("mkfs.ext4", "-q", d.image)
+	image := filepath.Join(t.TempDir(), "image")
+	d.command("truncate", "-s", volatileSize, image)
+	// What the file system writes of itself is at the beginning.
+	d.command("mkfs.ext4", "-q", "-b", strconv.Itoa(volatileBlock), "-E", "packed_meta_blocks=1", image)
+	d.device = strings.TrimSpace(d.command("losetup", "--find", "--show", image))
+	t.Cleanup(func() { d.command("losetup", "--detach", d.device) })
 	d.mount()
 	t.Cleanup(func() { must(t, unix.Unmount(d.dir, 0)) })
 	return d, nil
 }
 
-func (d *volatileDisk) mount() { d.command("mount", "-o", "loop", d.image, d.dir) }
+func (d *volatileDisk) mount() { d.command("mount", d.device, d.dir) }
 
-func (d *volatileDisk) command(name string, args ...string) {
+func (d *volatileDisk) command(name string, args ...string) string {
 	d.t.Helper()
-	if text, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+	text, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
 		d.t.Fatalf("%s %q: %v\n%s", name, args, err, text)
 	}
+	return string(text)
 }
 
 // fail takes the power from the disk and, in the same moment, from those who write

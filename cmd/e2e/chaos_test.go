@@ -63,6 +63,7 @@ func TestChaos(t *testing.T) {
 		{"Dev", (*chaos).dev},
 		{"FullDisk", (*chaos).fullDisk},
 		{"Power", (*chaos).power},
+		{"FailingDisk", (*chaos).failingDisks},
 		{"ClientNetwork", (*chaos).clientNetwork},
 		{"LogNetwork", (*chaos).logNetwork},
 		{"SlowMember", (*chaos).slowMember},

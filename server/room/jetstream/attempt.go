@@ -209,5 +209,6 @@ func (f final) Unwrap() error { return f.error }
 func isFinal(err error) bool {
 	var marked final
 	return errors.As(err, &marked) || errors.Is(err, room.ErrConflict) || errors.Is(err, nats.ErrMaxPayload) ||
-		errors.Is(err, nats.ErrBadSubject) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, errCrowded)
+		errors.Is(err, nats.ErrBadSubject) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, errCrowded) ||
+		errors.Is(err, errUnreadable)
 }

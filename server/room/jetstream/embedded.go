@@ -182,9 +182,7 @@ func (l *Local) Append(ctx context.Context, drafts []room.Draft) (uint64, error)
 
 // attempt sends the append and settles what became of it.
 func (l *Local) attempt(ctx context.Context, in *instance, a *appending, attempt int) (uint64, error) {
-	attemptCtx, done := in.whileSound(ctx)
-	first, err := in.send(attemptCtx, a, attempt)
-	done()
+	first, err := in.try(ctx, a, attempt)
 	var doubt *doubtError
 	switch {
 	case err == nil:
@@ -196,15 +194,15 @@ func (l *Local) attempt(ctx context.Context, in *instance, a *appending, attempt
 	case !errors.Is(err, errRefused):
 		return 0, final{l.failed(ctx, in, "append", err)}
 	}
-	found, first, lookErr := in.find(ctx, a)
+	found, _, lookErr := in.find(ctx, a)
 	var behind *room.BehindError
 	switch {
 	case errors.As(lookErr, &behind):
 		return 0, final{lookErr} // nobody else is to catch up
 	case lookErr != nil:
 		return 0, lookErr
-	case found == stored:
-		return first, nil
+	case found == stored: // and not acknowledged
+		return l.settle(ctx, in, a, &doubtError{err})
 	case found == overtaken:
 		return 0, room.ErrConflict
 	default:
@@ -257,57 +255,88 @@ func (l *Local) failed(ctx context.Context, in *instance, doing string, err erro
 
 // Read implements room.Log.
 func (l *Local) Read(ctx context.Context, key room.Key, after uint64, limit int) (entries []room.Entry, more bool, err error) {
-	err = l.ask(ctx, "read a room", func(in *instance) (err error) {
-		entries, more, err = in.read(ctx, key, after, limit)
-		return err
+	err = l.ask(ctx, "read a room", func(in *instance) (shown uint64, err error) {
+		entries, more, err = in.readable(ctx, key, after, limit)
+		if len(entries) > 0 {
+			shown = entries[len(entries)-1].Sequence
+		}
+		return shown, err
 	})
-	return entries, more, err
+	if err != nil {
+		return nil, false, err
+	}
+	return entries, more, nil
 }
 
 // Newest implements room.Log.
 func (l *Local) Newest(ctx context.Context, key room.Key) (newest uint64, err error) {
-	err = l.ask(ctx, "look for a room's newest message", func(in *instance) (err error) {
+	err = l.ask(ctx, "look for a room's newest message", func(in *instance) (uint64, error) {
 		newest, err = in.newest(ctx, key)
-		return err
+		return newest, err
 	})
-	return newest, err
+	if err != nil {
+		return 0, err
+	}
+	return newest, nil
 }
 
 // Span implements room.Log.
 func (l *Local) Span(ctx context.Context) (first, last uint64, err error) {
-	err = l.ask(ctx, "look for the log's span", func(in *instance) (err error) {
+	err = l.ask(ctx, "look for the log's span", func(in *instance) (uint64, error) {
 		first, last, err = in.span(ctx)
-		return err
+		return last, err
 	})
-	return first, last, err
+	if err != nil {
+		return 0, 0, err
+	}
+	return first, last, nil
 }
 
 // Rooms implements room.Log.
 func (l *Local) Rooms(ctx context.Context, yield func(room.Key, uint64) bool) error {
-	in, err := l.instance()
-	if err != nil {
-		return unavailable("list the rooms", err)
-	}
-	if err := in.rooms(ctx, yield); err != nil {
-		return l.failed(ctx, in, "list the rooms", err)
-	}
-	return nil
-}
-
-// ask asks the server, and the next one where it is replaced meanwhile.
-func (l *Local) ask(ctx context.Context, doing string, question func(*instance) error) error {
+	const doing = "list the rooms"
 	in, err := l.instance()
 	if err != nil {
 		return unavailable(doing, err)
 	}
-	if err = question(in); err == nil {
-		return nil
+	stands := true
+	var waiting error
+	if err := in.rooms(ctx, func(key room.Key, newest uint64) bool {
+		stands, waiting = in.stands(ctx, newest)
+		return stands && yield(key, newest)
+	}); err != nil {
+		return l.failed(ctx, in, doing, err)
 	}
-	if ctx.Err() == nil && in.trouble() != nil {
+	if waiting == nil && !stands {
+		_, waiting = l.replace(in)
+		waiting = errors.Join(errBroken, waiting)
+	}
+	return errorOf(ctx, doing, waiting)
+}
+
+// askings is how many servers are asked, one in place of the other, until one shows
+// only what stands.
+const askings = 3
+
+// ask asks the server, and the next one where it is replaced meanwhile, or has to be.
+// The question returns the last sequence that it was shown.
+func (l *Local) ask(ctx context.Context, doing string, question func(*instance) (shown uint64, err error)) error {
+	in, err := l.instance()
+	if err != nil {
+		return unavailable(doing, err)
+	}
+	for range askings {
+		shown, err := question(in)
+		stands := false
+		if err == nil {
+			stands, err = in.stands(ctx, shown)
+		}
+		if stands || err != nil && (ctx.Err() != nil || in.trouble() == nil) {
+			return errorOf(ctx, doing, err)
+		}
 		if in, err = l.replace(in); err != nil {
 			return unavailable(doing, err)
 		}
-		err = question(in)
 	}
-	return errorOf(ctx, doing, err)
+	return unavailable(doing, errBroken)
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"securechat/server/room"
 )
 
 // localNames are the names of the stream in an embedded log.
@@ -35,14 +37,19 @@ const (
 type instance struct {
 	*stream
 	server *server.Server
+	proven
 }
 
 // start starts a server on the folder. What the folder holds is made durable
-// first: a process that was killed may have left it in the system's memory, and
-// what can be read from the log is to be as good as what it acknowledged.
+// first: a process that was killed, or a disk that failed, may have left it in the
+// system's memory, and what can be read from the log is to be as good as what it
+// acknowledged.
 func start(config *EmbeddedConfig) (*instance, error) {
 	store := filepath.Join(config.Dir, "store")
-	if err := syncBlocks(store); err != nil {
+	if err := shelter(filepath.Join(config.Dir, "messages"), streamIn(store)); err != nil {
+		return nil, err
+	}
+	if err := syncBlocks(config.Dir); err != nil {
 		return nil, err
 	}
 	s, err := server.NewServer(&server.Options{
@@ -64,19 +71,27 @@ func start(config *EmbeddedConfig) (*instance, error) {
 	s.SetLogger(serverLog{config.Logger}, false, false)
 	in := &instance{server: s, stream: newStream(localNames, localAnswer)}
 	s.Start()
-	if err := in.open(config); err != nil {
+	if err := in.open(config, streamIn(store)); err != nil {
 		in.stop()
 		return nil, err
 	}
 	return in, nil
 }
 
-func (in *instance) open(config *EmbeddedConfig) (err error) {
+// streamIn is where a server keeps the stream.
+func streamIn(store string) string {
+	return filepath.Join(store, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", localNames.stream)
+}
+
+func (in *instance) open(config *EmbeddedConfig, stream string) (err error) {
 	if !in.server.ReadyForConnections(startWithin) {
 		return errors.New("the server does not start")
 	}
 	if !in.server.JetStreamEnabled() {
 		return errors.New("the server can't use the folder: its log says why")
+	}
+	if err := sheltered(stream); err != nil {
+		return err // rather than have it make another in its place
 	}
 	for _, nc := range []**nats.Conn{&in.writes, &in.asks, &in.reads} {
 		if *nc, err = nats.Connect("", nats.InProcessServer(in.server), nats.NoReconnect(),
@@ -91,7 +106,41 @@ func (in *instance) open(config *EmbeddedConfig) (err error) {
 	if err := in.attach(ctx, streamConfig(in.names, config.Keep, 1, false)); err != nil {
 		return err
 	}
-	return in.repair(ctx)
+	if err := in.repair(ctx); err != nil {
+		return err
+	}
+	_, last, err := in.span(ctx)
+	in.upTo.Store(last)
+	return err
+}
+
+// try sends an append once.
+func (in *instance) try(ctx context.Context, a *appending, attempt int) (first uint64, err error) {
+	in.begin()
+	ctx, done := in.whileSound(ctx)
+	first, err = in.send(ctx, a, attempt)
+	done()
+	if err != nil {
+		in.end(0)
+		return 0, err
+	}
+	in.end(first + uint64(len(a.messages)) - 1)
+	return first, nil
+}
+
+// readable reads like read, and fails where there is more and nothing of it is to be
+// had: nobody else has it.
+func (in *instance) readable(ctx context.Context, key room.Key, after uint64, limit int) ([]room.Entry, bool, error) {
+	for range rereads {
+		entries, more, err := in.read(ctx, key, after, limit)
+		if err != nil || len(entries) > 0 || limit <= 0 {
+			return entries, more, err
+		}
+		if newest, err := in.newest(ctx, key); err != nil || newest <= after {
+			return nil, false, err
+		}
+	}
+	return nil, false, errUnreadable
 }
 
 // stop ends the connections and the server, and waits until they have.
@@ -139,12 +188,11 @@ func (in *instance) whileSound(ctx context.Context) (sound context.Context, stop
 	}
 }
 
-// syncBlocks makes the messages in a store durable. After a sync that has failed it
-// can't do so everywhere: Linux takes the pages concerned for written, so that the
-// next sync succeeds without them. To write them once more would risk what is on
-// the disk already, so that this is left to an operator, who has to replace the disk.
-func syncBlocks(store string) error {
-	return filepath.WalkDir(store, func(path string, entry fs.DirEntry, err error) error {
+// syncBlocks makes the messages in a folder durable, or forgets them: where an earlier
+// sync has failed, Linux takes what it could not write for written, and shows it
+// until the memory is needed for something else.
+func syncBlocks(dir string) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil
@@ -166,6 +214,7 @@ func syncBlocks(store string) error {
 		if err := file.Sync(); err != nil {
 			return fmt.Errorf("sync %s: %w", path, err)
 		}
+		readAnew(file)
 		return nil
 	})
 }

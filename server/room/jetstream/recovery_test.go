@@ -65,7 +65,7 @@ func TestSequencesOutliveTheirMessages(t *testing.T) {
 	until(t, func() bool { return len(readAll(t, log, "ops")) == 0 })
 
 	crashed := jetstream.EmbeddedConfig{Dir: t.TempDir() + "/log", Keep: config.Keep}
-	if err := os.CopyFS(filepath.Join(crashed.Dir, "store"), os.DirFS(filepath.Join(config.Dir, "store"))); err != nil {
+	if err := os.CopyFS(crashed.Dir, os.DirFS(config.Dir)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Chmod(crashed.Dir, 0o700); err != nil {

@@ -162,13 +162,41 @@ type gotMessage struct {
 	Header   []byte `json:"hdrs"`
 }
 
+// errUnreadable says that a server has messages of a room and can't read them: of
+// each it says that there is none.
+var errUnreadable = errors.New("the server can't read what it has of the room")
+
+// rereads is how often a server is asked for messages that it is to have before they
+// are taken for unreadable, and not for discarded or stored in that moment.
+const rereads = 3
+
 // newest returns the sequence of a room's newest message, 0 where it has none.
 func (s *stream) newest(ctx context.Context, key room.Key) (uint64, error) {
-	message, err := s.get(ctx, getQuery{LastFor: s.names.log(key)})
-	if err != nil || message == nil {
-		return 0, err
+	for range rereads {
+		message, err := s.get(ctx, getQuery{LastFor: s.names.log(key)})
+		if err != nil {
+			return 0, err
+		}
+		if message != nil {
+			return message.Sequence, nil
+		}
+		if some, err := s.has(ctx, key); err != nil || !some {
+			return 0, err
+		}
 	}
-	return message.Sequence, nil
+	return 0, errUnreadable
+}
+
+// has says whether the server counts messages of a room, which it does in memory.
+func (s *stream) has(ctx context.Context, key room.Key) (bool, error) {
+	ctx, cancel := s.within(ctx, &s.asksUp)
+	defer cancel()
+	subject := s.names.log(key)
+	info, err := s.handle.Info(ctx, js.WithSubjectFilter(subject))
+	if err != nil {
+		return false, err
+	}
+	return info.State.Subjects[subject] > 0, nil
 }
 
 // span returns the first sequence that is kept and the last that was given.
