@@ -192,6 +192,7 @@ func (in *instance) whileSound(ctx context.Context) (sound context.Context, stop
 // sync has failed, Linux takes what it could not write for written, and shows it
 // until the memory is needed for something else.
 func syncBlocks(dir string) error {
+	dir += string(filepath.Separator) // else a link to the folder is not followed
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
