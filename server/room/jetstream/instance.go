@@ -46,7 +46,8 @@ type instance struct {
 // acknowledged.
 func start(config *EmbeddedConfig) (*instance, error) {
 	store := filepath.Join(config.Dir, "store")
-	if err := shelter(filepath.Join(config.Dir, "messages"), streamIn(store)); err != nil {
+	messages, stream := filepath.Join(config.Dir, "messages"), streamIn(store)
+	if err := shelter(messages, stream); err != nil {
 		return nil, err
 	}
 	if err := syncBlocks(config.Dir); err != nil {
@@ -71,7 +72,7 @@ func start(config *EmbeddedConfig) (*instance, error) {
 	s.SetLogger(serverLog{config.Logger}, false, false)
 	in := &instance{server: s, stream: newStream(localNames, localAnswer)}
 	s.Start()
-	if err := in.open(config, streamIn(store)); err != nil {
+	if err := in.open(config, messages, stream); err != nil {
 		in.stop()
 		return nil, err
 	}
@@ -83,14 +84,14 @@ func streamIn(store string) string {
 	return filepath.Join(store, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", localNames.stream)
 }
 
-func (in *instance) open(config *EmbeddedConfig, stream string) (err error) {
+func (in *instance) open(config *EmbeddedConfig, messages, stream string) (err error) {
 	if !in.server.ReadyForConnections(startWithin) {
 		return errors.New("the server does not start")
 	}
 	if !in.server.JetStreamEnabled() {
 		return errors.New("the server can't use the folder: its log says why")
 	}
-	if err := sheltered(stream); err != nil {
+	if err := sheltered(messages, stream); err != nil {
 		return err // rather than have it make another in its place
 	}
 	for _, nc := range []**nats.Conn{&in.writes, &in.asks, &in.reads} {

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -113,6 +114,33 @@ func TestMessagesWithoutShelterAreFound(t *testing.T) {
 	if log, err := jetstream.Embedded(config); err == nil {
 		log.Close()
 		t.Error("a link to somewhere else was followed")
+	}
+}
+
+// A log that is new is nothing to warn of; one whose messages are not where its link
+// leads is not taken for new.
+func TestALogIsNewOnce(t *testing.T) {
+	var told bytes.Buffer
+	config := jetstream.EmbeddedConfig{Dir: t.TempDir() + "/log", Logger: slog.New(slog.NewTextHandler(&told, nil))}
+	if err := openEmbedded(t, config).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if told.Len() > 0 {
+		t.Errorf("of a new log is said: %s", &told)
+	}
+	aside := t.TempDir() + "/aside"
+	if err := os.Rename(config.Dir+"/messages", aside); err != nil {
+		t.Fatal(err)
+	}
+	if log, err := jetstream.Embedded(config); err == nil {
+		log.Close()
+		t.Error("a log without its messages was opened")
+	}
+	if err := os.Rename(aside, config.Dir+"/messages"); err != nil {
+		t.Fatal(err)
+	}
+	if err := openEmbedded(t, config).Close(); err != nil {
+		t.Error(err)
 	}
 }
 
