@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -40,6 +41,7 @@ type Local struct {
 	current *instance // nil: none runs; see down
 	down    error     // why none runs
 	tried   time.Time // when one was last started
+	doubted bool      // the last one's notes are not to be believed; see forget
 }
 
 var _ room.Log = (*Local)(nil)
@@ -123,7 +125,8 @@ func (l *Local) replace(ctx context.Context, failed *instance) (*instance, error
 		if l.current == failed {
 			l.config.Logger.Error("the log could not be written to: it is opened again", "folder", l.config.Dir)
 			l.current.stop()
-			l.current, l.down = nil, errBroken
+			l.current, l.down, l.doubted = nil, errBroken, true
+			_ = l.forget() // tried again before another starts
 		}
 		return l.running()
 	})
@@ -158,12 +161,30 @@ func (l *Local) running() (*instance, error) {
 		return nil, l.down
 	}
 	l.tried = time.Now()
-	l.current, l.down = start(&l.config)
+	if l.down = l.forget(); l.down == nil {
+		l.current, l.down = start(&l.config)
+	}
 	if l.down != nil {
 		l.config.Logger.Error("the log can't be opened again: it is tried once more with the next call",
 			"folder", l.config.Dir, "error", l.down)
 	}
 	return l.current, l.down
+}
+
+// forget removes what a server that could not write has noted of its messages, so that
+// the next one reads them: it notes what it has in memory, and the disk may have no more
+// of that than the end, by which the next would believe the rest. It needs mu.
+func (l *Local) forget() error {
+	if !l.doubted {
+		return nil
+	}
+	for _, messages := range []string{messagesIn(l.config.Dir), streamIn(storeIn(l.config.Dir))} {
+		if err := os.Remove(filepath.Join(messages, "msgs", "index.db")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	l.doubted = false
+	return nil
 }
 
 // Close implements room.Log.
@@ -174,11 +195,12 @@ func (l *Local) Close() error {
 		return nil
 	}
 	if l.current != nil {
+		l.doubted = l.current.trouble() != nil
 		l.current.stop()
 		l.current = nil
 	}
 	l.down = errClosed
-	return l.unlock()
+	return errors.Join(l.forget(), l.unlock())
 }
 
 // Append implements room.Log.

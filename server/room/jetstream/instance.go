@@ -45,8 +45,8 @@ type instance struct {
 // system's memory, and what can be read from the log is to be as good as what it
 // acknowledged.
 func start(config *EmbeddedConfig) (*instance, error) {
-	store := filepath.Join(config.Dir, "store")
-	messages, stream := filepath.Join(config.Dir, "messages"), streamIn(store)
+	store := storeIn(config.Dir)
+	messages, stream := messagesIn(config.Dir), streamIn(store)
 	if err := shelter(messages, stream); err != nil {
 		return nil, err
 	}
@@ -78,6 +78,12 @@ func start(config *EmbeddedConfig) (*instance, error) {
 	}
 	return in, nil
 }
+
+// storeIn is where a server keeps what it has.
+func storeIn(dir string) string { return filepath.Join(dir, "store") }
+
+// messagesIn is where shelter has the messages.
+func messagesIn(dir string) string { return filepath.Join(dir, "messages") }
 
 // streamIn is where a server keeps the stream.
 func streamIn(store string) string {
