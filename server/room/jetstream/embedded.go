@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -40,6 +41,7 @@ type Local struct {
 	current *instance // nil: none runs; see down
 	down    error     // why none runs
 	tried   time.Time // when one was last started
+	doubted bool      // the last one's notes are not to be believed; see forget
 }
 
 var _ room.Log = (*Local)(nil)
@@ -105,23 +107,49 @@ func ownFolder(dir string) error {
 }
 
 // instance returns the running server, starting one where the last one has failed.
-func (l *Local) instance() (*instance, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.running()
+func (l *Local) instance(ctx context.Context) (*instance, error) {
+	if l.mu.TryLock() {
+		current := l.current
+		if l.mu.Unlock(); current != nil {
+			return current, nil
+		}
+	}
+	return l.await(ctx, l.running)
 }
 
 // replace stops a server that can't write and starts another. Where somebody else
-// has done so meanwhile, it returns that one.
-func (l *Local) replace(failed *instance) (*instance, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.current == failed {
-		l.config.Logger.Error("the log could not be written to: it is opened again", "folder", l.config.Dir)
-		l.current.stop()
-		l.current, l.down = nil, errBroken
+// has done so meanwhile, it returns that one. It is done also where the context ends
+// before that.
+func (l *Local) replace(ctx context.Context, failed *instance) (*instance, error) {
+	return l.await(ctx, func() (*instance, error) {
+		if l.current == failed {
+			l.config.Logger.Error("the log could not be written to: it is opened again", "folder", l.config.Dir)
+			l.current.stop()
+			l.current, l.down, l.doubted = nil, errBroken, true
+			_ = l.forget() // tried again before another starts
+		}
+		return l.running()
+	})
+}
+
+// await calls get with mu, which is held for as long as a server takes to start, and
+// waits for it until the context ends.
+func (l *Local) await(ctx context.Context, get func() (*instance, error)) (*instance, error) {
+	done := make(chan struct{})
+	var got *instance
+	var failed error
+	go func() {
+		defer close(done)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		got, failed = get()
+	}()
+	select {
+	case <-done:
+		return got, failed
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	return l.running()
 }
 
 // running needs mu.
@@ -133,12 +161,30 @@ func (l *Local) running() (*instance, error) {
 		return nil, l.down
 	}
 	l.tried = time.Now()
-	l.current, l.down = start(&l.config)
+	if l.down = l.forget(); l.down == nil {
+		l.current, l.down = start(&l.config)
+	}
 	if l.down != nil {
 		l.config.Logger.Error("the log can't be opened again: it is tried once more with the next call",
 			"folder", l.config.Dir, "error", l.down)
 	}
 	return l.current, l.down
+}
+
+// forget removes what a server that could not write has noted of its messages, so that
+// the next one reads them: it notes what it has in memory, and the disk may have no more
+// of that than the end, by which the next would believe the rest. It needs mu.
+func (l *Local) forget() error {
+	if !l.doubted {
+		return nil
+	}
+	for _, messages := range []string{messagesIn(l.config.Dir), streamIn(storeIn(l.config.Dir))} {
+		if err := os.Remove(filepath.Join(messages, "msgs", "index.db")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	l.doubted = false
+	return nil
 }
 
 // Close implements room.Log.
@@ -149,11 +195,12 @@ func (l *Local) Close() error {
 		return nil
 	}
 	if l.current != nil {
+		l.doubted = l.current.trouble() != nil
 		l.current.stop()
 		l.current = nil
 	}
 	l.down = errClosed
-	return l.unlock()
+	return errors.Join(l.forget(), l.unlock())
 }
 
 // Append implements room.Log.
@@ -161,9 +208,9 @@ func (l *Local) Append(ctx context.Context, drafts []room.Draft) (uint64, error)
 	if len(drafts) == 0 {
 		return 0, nil
 	}
-	in, err := l.instance()
+	in, err := l.instance(ctx)
 	if err != nil {
-		return 0, unavailable("append", err)
+		return 0, errorOf(ctx, "append", err)
 	}
 	a, err := in.prepare(ctx, drafts)
 	if err != nil {
@@ -215,7 +262,7 @@ func (l *Local) attempt(ctx context.Context, in *instance, a *appending, attempt
 // store it later.
 func (l *Local) settle(ctx context.Context, in *instance, a *appending, doubt *doubtError) (first uint64, err error) {
 	err = persistently(ctx, patience, func(ctx context.Context, _ int) error {
-		next, err := l.replace(in)
+		next, err := l.replace(ctx, in)
 		if errors.Is(err, errClosed) {
 			return final{err}
 		} else if err != nil {
@@ -248,7 +295,7 @@ func (l *Local) settle(ctx context.Context, in *instance, a *appending, doubt *d
 // for the caller.
 func (l *Local) failed(ctx context.Context, in *instance, doing string, err error) error {
 	if in.trouble() != nil {
-		_, _ = l.replace(in) // the next call has the error, if there is one
+		_, _ = l.replace(ctx, in) // the next call has the error, if there is one
 	}
 	return errorOf(ctx, doing, err)
 }
@@ -295,9 +342,9 @@ func (l *Local) Span(ctx context.Context) (first, last uint64, err error) {
 // Rooms implements room.Log.
 func (l *Local) Rooms(ctx context.Context, yield func(room.Key, uint64) bool) error {
 	const doing = "list the rooms"
-	in, err := l.instance()
+	in, err := l.instance(ctx)
 	if err != nil {
-		return unavailable(doing, err)
+		return errorOf(ctx, doing, err)
 	}
 	stands := true
 	var waiting error
@@ -308,7 +355,7 @@ func (l *Local) Rooms(ctx context.Context, yield func(room.Key, uint64) bool) er
 		return l.failed(ctx, in, doing, err)
 	}
 	if waiting == nil && !stands {
-		_, waiting = l.replace(in)
+		_, waiting = l.replace(ctx, in)
 		waiting = errors.Join(errBroken, waiting)
 	}
 	return errorOf(ctx, doing, waiting)
@@ -321,9 +368,9 @@ const askings = 3
 // ask asks the server, and the next one where it is replaced meanwhile, or has to be.
 // The question returns the last sequence that it was shown.
 func (l *Local) ask(ctx context.Context, doing string, question func(*instance) (shown uint64, err error)) error {
-	in, err := l.instance()
+	in, err := l.instance(ctx)
 	if err != nil {
-		return unavailable(doing, err)
+		return errorOf(ctx, doing, err)
 	}
 	for range askings {
 		shown, err := question(in)
@@ -334,8 +381,8 @@ func (l *Local) ask(ctx context.Context, doing string, question func(*instance) 
 		if stands || err != nil && (ctx.Err() != nil || in.trouble() == nil) {
 			return errorOf(ctx, doing, err)
 		}
-		if in, err = l.replace(in); err != nil {
-			return unavailable(doing, err)
+		if in, err = l.replace(ctx, in); err != nil {
+			return errorOf(ctx, doing, err)
 		}
 	}
 	return unavailable(doing, errBroken)

@@ -80,3 +80,24 @@ func TestEmbeddedGivesTheFolderBack(t *testing.T) {
 		}
 	}
 }
+
+// What is behind a link to the folder is written through like what is in a folder: a
+// file for which that can't be done has the log refused either way.
+func TestALinkToTheFolderIsFollowed(t *testing.T) {
+	dir, link := t.TempDir()+"/log", t.TempDir()+"/link"
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := openEmbedded(t, jetstream.EmbeddedConfig{Dir: dir}).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nowhere", dir+"/messages/msgs/x.blk"); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{dir, link} {
+		if log, err := jetstream.Embedded(jetstream.EmbeddedConfig{Dir: dir}); err == nil {
+			log.Close()
+			t.Errorf("%s was opened", dir)
+		}
+	}
+}

@@ -45,8 +45,9 @@ type instance struct {
 // system's memory, and what can be read from the log is to be as good as what it
 // acknowledged.
 func start(config *EmbeddedConfig) (*instance, error) {
-	store := filepath.Join(config.Dir, "store")
-	if err := shelter(filepath.Join(config.Dir, "messages"), streamIn(store)); err != nil {
+	store := storeIn(config.Dir)
+	messages, stream := messagesIn(config.Dir), streamIn(store)
+	if err := shelter(messages, stream); err != nil {
 		return nil, err
 	}
 	if err := syncBlocks(config.Dir); err != nil {
@@ -71,26 +72,32 @@ func start(config *EmbeddedConfig) (*instance, error) {
 	s.SetLogger(serverLog{config.Logger}, false, false)
 	in := &instance{server: s, stream: newStream(localNames, localAnswer)}
 	s.Start()
-	if err := in.open(config, streamIn(store)); err != nil {
+	if err := in.open(config, messages, stream); err != nil {
 		in.stop()
 		return nil, err
 	}
 	return in, nil
 }
 
+// storeIn is where a server keeps what it has.
+func storeIn(dir string) string { return filepath.Join(dir, "store") }
+
+// messagesIn is where shelter has the messages.
+func messagesIn(dir string) string { return filepath.Join(dir, "messages") }
+
 // streamIn is where a server keeps the stream.
 func streamIn(store string) string {
 	return filepath.Join(store, server.JetStreamStoreDir, server.DEFAULT_GLOBAL_ACCOUNT, "streams", localNames.stream)
 }
 
-func (in *instance) open(config *EmbeddedConfig, stream string) (err error) {
+func (in *instance) open(config *EmbeddedConfig, messages, stream string) (err error) {
 	if !in.server.ReadyForConnections(startWithin) {
 		return errors.New("the server does not start")
 	}
 	if !in.server.JetStreamEnabled() {
 		return errors.New("the server can't use the folder: its log says why")
 	}
-	if err := sheltered(stream); err != nil {
+	if err := sheltered(messages, stream); err != nil {
 		return err // rather than have it make another in its place
 	}
 	for _, nc := range []**nats.Conn{&in.writes, &in.asks, &in.reads} {
@@ -192,6 +199,7 @@ func (in *instance) whileSound(ctx context.Context) (sound context.Context, stop
 // sync has failed, Linux takes what it could not write for written, and shows it
 // until the memory is needed for something else.
 func syncBlocks(dir string) error {
+	dir += string(filepath.Separator) // else a link to the folder is not followed
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

@@ -6,4 +6,4 @@ package jetstream
 // everybody to make.
 func shelter(string, string) error { return nil }
 
-func sheltered(string) error { return nil }
+func sheltered(string, string) error { return nil }

@@ -12,7 +12,8 @@ import (
 
 // shelter has the messages in a folder of ours, and a link to it where the server
 // keeps its stream: a server that can't read a stream when it starts, for a bad
-// sector or a full disk, deletes what is there.
+// sector or a full disk, deletes what is there. A log without any has its link once the
+// server runs, which warns of a stream that it finds empty.
 func shelter(messages, stream string) error {
 	link, err := filepath.Rel(filepath.Dir(stream), messages)
 	if err != nil {
@@ -23,6 +24,9 @@ func shelter(messages, stream string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		if err := exist(messages); err != nil {
 			return err
+		}
+		if none(messages) {
+			return nil
 		}
 		return place(link, stream)
 	case err != nil:
@@ -36,7 +40,10 @@ func shelter(messages, stream string) error {
 	if to, err := os.Readlink(stream); err != nil || to != link {
 		return fmt.Errorf("%s must be a link to %s: remove it, and see to it that the messages are there", stream, link)
 	}
-	return exist(messages)
+	if info, err := os.Lstat(messages); err != nil || !info.IsDir() {
+		return fmt.Errorf("%s leads to %s, where no messages are: bring them back, or remove the link to begin without any", stream, messages)
+	}
+	return nil
 }
 
 // place makes the link. An earlier server of this process that has deleted it may yet
@@ -73,10 +80,24 @@ func exist(dir string) error {
 	return nil
 }
 
-// sheltered fails if the server has deleted the stream.
-func sheltered(stream string) error {
-	if _, err := os.Lstat(stream); err != nil {
+// none says whether a folder is known to hold nothing.
+func none(dir string) bool {
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) == 0
+}
+
+// sheltered fails if the server has deleted the stream, and makes way for one where
+// there are no messages yet.
+func sheltered(messages, stream string) error {
+	if _, err := os.Lstat(stream); err == nil {
+		return nil
+	}
+	if !none(messages) {
 		return errors.New("the server can't read the messages: its log says why")
 	}
-	return nil
+	link, err := filepath.Rel(filepath.Dir(stream), messages)
+	if err != nil {
+		return err
+	}
+	return place(link, stream)
 }

@@ -3,9 +3,11 @@
 package jetstream_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -115,6 +117,33 @@ func TestMessagesWithoutShelterAreFound(t *testing.T) {
 	}
 }
 
+// A log that is new is nothing to warn of; one whose messages are not where its link
+// leads is not taken for new.
+func TestALogIsNewOnce(t *testing.T) {
+	var told bytes.Buffer
+	config := jetstream.EmbeddedConfig{Dir: t.TempDir() + "/log", Logger: slog.New(slog.NewTextHandler(&told, nil))}
+	if err := openEmbedded(t, config).Close(); err != nil {
+		t.Fatal(err)
+	}
+	if told.Len() > 0 {
+		t.Errorf("of a new log is said: %s", &told)
+	}
+	aside := t.TempDir() + "/aside"
+	if err := os.Rename(config.Dir+"/messages", aside); err != nil {
+		t.Fatal(err)
+	}
+	if log, err := jetstream.Embedded(config); err == nil {
+		log.Close()
+		t.Error("a log without its messages was opened")
+	}
+	if err := os.Rename(aside, config.Dir+"/messages"); err != nil {
+		t.Fatal(err)
+	}
+	if err := openEmbedded(t, config).Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // Messages that are there and can't be read are not taken for absent, which would
 // have readers skip them.
 func TestMessagesThatCannotBeReadAreMissed(t *testing.T) {
@@ -171,5 +200,41 @@ func TestMessagesThatCannotBeReadAreMissed(t *testing.T) {
 	}
 	if entries, more, err := log.Read(within(), "empty", 0, 10); len(entries) > 0 || more || err != nil {
 		t.Errorf("an empty room reads %v, %v, %v", entries, more, err)
+	}
+}
+
+// A message that the disk has spoiled is left out by the server: readers see that one
+// is missing, wherever in a page it would be.
+func TestASpoiledMessageIsMissed(t *testing.T) {
+	config := jetstream.EmbeddedConfig{Dir: t.TempDir() + "/log"}
+	log := openEmbedded(t, config)
+	stored := make([]uint64, 4)
+	for i, text := range []string{"one", "two", "spoiled", "four"} {
+		stored[i] = appendOne(t, log, said("ops", stored[max(i-1, 0)], text))
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	blocks, err := filepath.Glob(config.Dir + "/messages/msgs/*.blk")
+	if err != nil || len(blocks) != 1 {
+		t.Fatal(blocks, err)
+	}
+	data, err := os.ReadFile(blocks[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(blocks[0], bytes.Replace(data, []byte("spoiled"), []byte("SPOILED"), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	log = openEmbedded(t, config)
+	defer log.Close()
+	entries, more, err := log.Read(t.Context(), "ops", 0, 10)
+	if err != nil || len(entries) != 2 || entries[1].Sequence != stored[1] || !more {
+		t.Errorf("the room reads %v, %v, %v; want the first two, and that there are more", entries, more, err)
+	}
+	entries, more, err = log.Read(t.Context(), "ops", stored[1], 10)
+	if err != nil || len(entries) != 1 || entries[0].Previous != stored[2] {
+		t.Errorf("what follows reads %v, %v, %v; want the last, and what it came after", entries, more, err)
 	}
 }
