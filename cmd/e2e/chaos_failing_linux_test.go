@@ -67,22 +67,17 @@ func (c *chaos) failingDisks(t *testing.T) {
 		return
 	}
 	must(t, err)
-	for name, failing := range map[string]struct {
+	for _, failing := range []struct {
+		name string
 		fail func(block string) // called until it is noticed
 		mend func()
 	}{
-		"Dead": {
-			fail: func(string) { d.off() },
-			mend: func() {},
-		},
-		"Bad": {
-			// The file system may go on with the file before where it ends.
-			fail: d.breakAfter,
-			mend: func() { d.limit(0) },
-		},
+		{"Dead", func(string) { d.off() }, func() {}},
+		// The file system may go on with the file before where it ends.
+		{"Bad", d.breakAfter, func() { d.limit(0) }},
 	} {
-		t.Run(name, func(t *testing.T) {
-			data := filepath.Join(d.dir, name)
+		t.Run(failing.name, func(t *testing.T) {
+			data := filepath.Join(d.dir, failing.name)
 			n := c.node(newTown(t), nil, "--data", data)
 			times := c.times(5, 50)
 			talk := converse(t, stretch(times))

@@ -42,6 +42,8 @@ type Local struct {
 	down    error     // why none runs
 	tried   time.Time // when one was last started
 	doubted bool      // the last one's notes are not to be believed; see forget
+
+	getting sync.WaitGroup // those who get a server for who may not wait for it
 }
 
 var _ room.Log = (*Local)(nil)
@@ -133,17 +135,17 @@ func (l *Local) replace(ctx context.Context, failed *instance) (*instance, error
 }
 
 // await calls get with mu, which is held for as long as a server takes to start, and
-// waits for it until the context ends.
+// waits for it until the context ends. Close waits for what then goes on.
 func (l *Local) await(ctx context.Context, get func() (*instance, error)) (*instance, error) {
 	done := make(chan struct{})
 	var got *instance
 	var failed error
-	go func() {
+	l.getting.Go(func() {
 		defer close(done)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		got, failed = get()
-	}()
+	})
 	select {
 	case <-done:
 		return got, failed
@@ -189,6 +191,7 @@ func (l *Local) forget() error {
 
 // Close implements room.Log.
 func (l *Local) Close() error {
+	defer l.getting.Wait() // once it is closed, which ends them
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if errors.Is(l.down, errClosed) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -116,9 +117,31 @@ func (in *instance) open(config *EmbeddedConfig, messages, stream string) (err e
 	if err := in.repair(ctx); err != nil {
 		return err
 	}
-	_, last, err := in.span(ctx)
+	last, err := in.found(ctx, in.trouble())
 	in.upTo.Store(last)
 	return err
+}
+
+// found returns the last sequence that the disk had when the server was started. The
+// server writes what is missing of a last batch: where it is in trouble, none of the
+// batch counts.
+func (in *instance) found(ctx context.Context, trouble error) (uint64, error) {
+	_, last, err := in.span(ctx)
+	if err != nil || trouble == nil {
+		return last, err
+	}
+	message, err := in.get(ctx, getQuery{LastFor: in.names.log(">")})
+	if err != nil || message == nil {
+		return last, err
+	}
+	header, err := nats.DecodeHeadersMsg(message.Header)
+	if err != nil {
+		return last, nil // no headers: it is of no batch
+	}
+	if place, err := strconv.ParseUint(header.Get(headerBatchPlace), 10, 64); err == nil && place <= message.Sequence {
+		return message.Sequence - place, nil
+	}
+	return last, nil
 }
 
 // try sends an append once.

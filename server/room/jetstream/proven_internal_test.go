@@ -107,3 +107,36 @@ func TestWhatIsUnderWayIsWaitedFor(t *testing.T) {
 		})
 	}
 }
+
+// A batch that a server completes when it starts, and can't write, was not on the disk.
+func TestABatchThatCouldNotBeCompletedIsNotFound(t *testing.T) {
+	l, err := Embedded(EmbeddedConfig{Dir: t.TempDir() + "/log"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	post := func(newest uint64, count int) uint64 {
+		drafts := make([]room.Draft, count)
+		for i := range drafts {
+			drafts[i] = room.Draft{Entry: room.Entry{Room: "ops", User: "alice"}, Expected: newest}
+		}
+		first, err := l.Append(t.Context(), drafts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return first + uint64(count) - 1
+	}
+	want := func(trouble error, sequence uint64) {
+		t.Helper()
+		if found, err := l.current.found(t.Context(), trouble); found != sequence || err != nil {
+			t.Errorf("with the trouble %v, %d is found, %v; want %d", trouble, found, err, sequence)
+		}
+	}
+	full := errors.New("the disk is full")
+	want(full, 1)
+	one := post(0, 1)
+	want(full, one)
+	batch := post(one, 3)
+	want(full, one)
+	want(nil, batch)
+}
