@@ -101,3 +101,18 @@ func TestALinkToTheFolderIsFollowed(t *testing.T) {
 		}
 	}
 }
+
+// What else is in the folder, such as the lost+found of a disk of its own, which is
+// root's, is left alone.
+func TestOnlyTheLogsOwnFilesAreRead(t *testing.T) {
+	dir := t.TempDir() + "/log"
+	if err := os.MkdirAll(dir+"/lost+found", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nowhere", dir+"/lost+found/x.blk"); err != nil { // which can't be read
+		t.Fatal(err)
+	}
+	if err := openEmbedded(t, jetstream.EmbeddedConfig{Dir: dir}).Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -220,15 +220,18 @@ func (in *instance) whileSound(ctx context.Context) (sound context.Context, stop
 
 // syncBlocks makes the messages in a folder durable, or forgets them: where an earlier
 // sync has failed, Linux takes what it could not write for written, and shows it
-// until the memory is needed for something else.
+// until the memory is needed for something else. It does not look into folders that
+// are others', as a disk's lost+found is.
 func syncBlocks(dir string) error {
-	dir += string(filepath.Separator) // else a link to the folder is not followed
-	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+	root := dir + string(filepath.Separator) // else a link to the folder is not followed
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return nil
 		case err != nil:
 			return err
+		case entry.IsDir() && filepath.Dir(path) == dir && path != root && path != messagesIn(dir) && path != storeIn(dir):
+			return fs.SkipDir
 		case entry.IsDir() && runtime.GOOS == "windows", // which has no such thing
 			!entry.IsDir() && !strings.HasSuffix(path, ".blk"):
 			return nil
