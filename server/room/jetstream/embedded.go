@@ -237,8 +237,8 @@ func (l *Local) attempt(ctx context.Context, in *instance, a *appending, attempt
 	switch {
 	case err == nil:
 		return first, nil
-	case ctx.Err() != nil:
-		return 0, l.failed(ctx, in, "append", err)
+	case ctx.Err() != nil && errors.As(err, &doubt):
+		return 0, final{fmt.Errorf("%w: %w", room.ErrInDoubt, l.failed(ctx, in, "append", err))}
 	case errors.As(err, &doubt):
 		return l.settle(ctx, in, a, doubt)
 	case !errors.Is(err, errRefused):

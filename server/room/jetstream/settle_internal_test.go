@@ -36,3 +36,35 @@ func TestWhatCannotBeSettledIsInDoubt(t *testing.T) {
 		t.Errorf("got %v, want ErrInDoubt", err)
 	}
 }
+
+// An append whose time is over before its answer is there is in doubt, too, whatever
+// was answered before.
+func TestWhatIsNotAnsweredInTimeIsInDoubt(t *testing.T) {
+	l, a := logWith(t, room.Draft{Entry: room.Entry{Room: "ops", User: "alice"}})
+	err := persistently(t.Context(), 10*time.Millisecond, func(ctx context.Context, attempt int) error {
+		if attempt == 1 {
+			return errRefused
+		}
+		<-ctx.Done()
+		_, err := l.attempt(ctx, l.current, a, attempt)
+		return err
+	})
+	if err = errorOf(t.Context(), "append", err); !errors.Is(err, room.ErrInDoubt) {
+		t.Errorf("got %v, want ErrInDoubt", err)
+	}
+}
+
+// logWith opens a log and prepares an append to it.
+func logWith(t *testing.T, drafts ...room.Draft) (*Local, *appending) {
+	t.Helper()
+	l, err := Embedded(EmbeddedConfig{Dir: t.TempDir() + "/log"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	a, err := l.current.prepare(t.Context(), drafts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l, a
+}
