@@ -274,8 +274,13 @@ func (l *Local) settle(ctx context.Context, in *instance, a *appending, doubt *d
 		in = next
 		var found finding
 		switch found, first, err = next.find(ctx, a); {
-		case err != nil || found == stored:
+		case err != nil:
 			return err
+		case found == stored:
+			if stands, err := next.stands(ctx, first+uint64(len(a.messages))-1); err != nil || !stands {
+				return errors.Join(errBroken, err) // it writes the rest of a batch when it starts, and may not have been able to
+			}
+			return nil
 		case found == overtaken:
 			return room.ErrConflict
 		case found == partial:

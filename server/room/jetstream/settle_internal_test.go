@@ -54,6 +54,23 @@ func TestWhatIsNotAnsweredInTimeIsInDoubt(t *testing.T) {
 	}
 }
 
+// An append that a server shows is stored once one shows it that has it from the disk.
+func TestWhatIsOnlyShownIsNotSettled(t *testing.T) {
+	l, a := logWith(t, room.Draft{Entry: room.Entry{Room: "ops", User: "alice"}})
+	shows := l.current
+	stored, err := shows.send(t.Context(), a, 1) // not as an append does it
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := &instance{} // which shows has replaced
+	if first, err := l.settle(t.Context(), failed, a, &doubtError{errors.New("it is slow")}); first != stored || err != nil {
+		t.Errorf("got %d, %v, want %d", first, err, stored)
+	}
+	if l.current == shows {
+		t.Error("the server that has not acknowledged it was believed")
+	}
+}
+
 // logWith opens a log and prepares an append to it.
 func logWith(t *testing.T, drafts ...room.Draft) (*Local, *appending) {
 	t.Helper()
