@@ -264,6 +264,7 @@ func (l *Local) attempt(ctx context.Context, in *instance, a *appending, attempt
 // stored, as far as one can be started soon. A server that has been stopped can't
 // store it later.
 func (l *Local) settle(ctx context.Context, in *instance, a *appending, doubt *doubtError) (first uint64, err error) {
+	var behind *room.BehindError
 	err = persistently(ctx, patience, func(ctx context.Context, _ int) error {
 		next, err := l.replace(ctx, in)
 		if errors.Is(err, errClosed) {
@@ -274,6 +275,8 @@ func (l *Local) settle(ctx context.Context, in *instance, a *appending, doubt *d
 		in = next
 		var found finding
 		switch found, first, err = next.find(ctx, a); {
+		case errors.As(err, &behind):
+			return final{err} // as any other server would say
 		case err != nil:
 			return err
 		case found == stored:
@@ -290,7 +293,7 @@ func (l *Local) settle(ctx context.Context, in *instance, a *appending, doubt *d
 		}
 	})
 	switch {
-	case err == nil, errors.Is(err, room.ErrConflict):
+	case err == nil, errors.Is(err, room.ErrConflict), errors.As(err, &behind):
 		return first, err
 	case errors.Is(err, errAbsent):
 		return 0, final{unavailable("append", doubt.cause)}

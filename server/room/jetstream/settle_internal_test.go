@@ -71,6 +71,21 @@ func TestWhatIsOnlyShownIsNotSettled(t *testing.T) {
 	}
 }
 
+// Of an append to a room whose end the disk has lost nothing is stored: another server
+// would find no more.
+func TestALostEndIsNoDoubt(t *testing.T) {
+	l, a := logWith(t, room.Draft{Entry: room.Entry{Room: "ops", User: "alice"}, Expected: 7})
+	begun := time.Now()
+	_, err := l.settle(t.Context(), l.current, a, &doubtError{errors.New("it is slow")})
+	var behind *room.BehindError
+	if !errors.As(err, &behind) || errors.Is(err, room.ErrInDoubt) {
+		t.Errorf("got %v, want a BehindError alone", err)
+	}
+	if took := time.Since(begun); took > patience/2 {
+		t.Errorf("it took %v", took)
+	}
+}
+
 // logWith opens a log and prepares an append to it.
 func logWith(t *testing.T, drafts ...room.Draft) (*Local, *appending) {
 	t.Helper()
