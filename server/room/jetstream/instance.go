@@ -180,8 +180,12 @@ func (in *instance) stop() {
 	in.server.WaitForShutdown()
 }
 
-// trouble returns what keeps the server from writing, if anything does.
+// trouble returns what keeps the server from writing or being asked, if anything does:
+// a connection that is lost is not made again.
 func (in *instance) trouble() error {
+	if in.writes.IsClosed() || in.asks.IsClosed() || in.reads.IsClosed() {
+		return nats.ErrConnectionClosed
+	}
 	if !in.server.JetStreamEnabled() {
 		return errors.New("the server has given up on the folder")
 	}
