@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"securechat/server/room"
@@ -37,13 +36,11 @@ type Local struct {
 	config EmbeddedConfig
 	unlock func() error
 
-	mu      sync.Mutex
-	current *instance // nil: none runs; see down
-	down    error     // why none runs
-	tried   time.Time // when one was last started
-	doubted bool      // the last one's notes are not to be believed; see forget
-
-	getting sync.WaitGroup // those who get a server for who may not wait for it
+	turn    chan struct{} // of one place: who has put a value there has what follows
+	current *instance     // nil: none runs; see down
+	down    error         // why none runs
+	tried   time.Time     // when one was last started
+	doubted bool          // the last one's notes are not to be believed; see forget
 }
 
 var _ room.Log = (*Local)(nil)
@@ -86,7 +83,7 @@ func Embedded(config EmbeddedConfig) (*Local, error) {
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: lock %s: %w", dir, err)
 	}
-	l := &Local{config: config, unlock: unlock}
+	l := &Local{config: config, unlock: unlock, turn: make(chan struct{}, 1)}
 	if l.current, err = start(&l.config); err != nil {
 		return nil, errors.Join(fmt.Errorf("jetstream: open the log in %s: %w", dir, err), unlock())
 	}
@@ -110,18 +107,20 @@ func ownFolder(dir string) error {
 
 // instance returns the running server, starting one where the last one has failed.
 func (l *Local) instance(ctx context.Context) (*instance, error) {
-	if l.mu.TryLock() {
+	select {
+	case l.turn <- struct{}{}:
 		current := l.current
-		if l.mu.Unlock(); current != nil {
+		if <-l.turn; current != nil {
 			return current, nil
 		}
+	default:
 	}
 	return l.await(ctx, l.running)
 }
 
 // replace stops a server that can't write and starts another. Where somebody else
-// has done so meanwhile, it returns that one. It is done also where the context ends
-// before that.
+// has done so meanwhile, it returns that one. What has begun is done also where the context
+// ends before that.
 func (l *Local) replace(ctx context.Context, failed *instance) (*instance, error) {
 	return l.await(ctx, func() (*instance, error) {
 		if l.current == failed {
@@ -134,18 +133,27 @@ func (l *Local) replace(ctx context.Context, failed *instance) (*instance, error
 	})
 }
 
-// await calls get with mu, which is held for as long as a server takes to start, and
-// waits for it until the context ends. Close waits for what then goes on.
+// await calls get in its turn, which lasts for as long as a server takes to start, and
+// waits for it until the context ends. What then goes on has the turn, for which Close
+// waits.
 func (l *Local) await(ctx context.Context, get func() (*instance, error)) (*instance, error) {
+	select {
+	case l.turn <- struct{}{}:
+	default:
+		select {
+		case l.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	done := make(chan struct{})
 	var got *instance
 	var failed error
-	l.getting.Go(func() {
+	go func() {
 		defer close(done)
-		l.mu.Lock()
-		defer l.mu.Unlock()
+		defer func() { <-l.turn }()
 		got, failed = get()
-	})
+	}()
 	select {
 	case <-done:
 		return got, failed
@@ -154,7 +162,7 @@ func (l *Local) await(ctx context.Context, get func() (*instance, error)) (*inst
 	}
 }
 
-// running needs mu.
+// running needs the turn.
 func (l *Local) running() (*instance, error) {
 	if l.current != nil {
 		return l.current, nil
@@ -175,7 +183,7 @@ func (l *Local) running() (*instance, error) {
 
 // forget removes what a server that could not write has noted of its messages, so that
 // the next one reads them: it notes what it has in memory, and the disk may have no more
-// of that than the end, by which the next would believe the rest. It needs mu.
+// of that than the end, by which the next would believe the rest. It needs the turn.
 func (l *Local) forget() error {
 	if !l.doubted {
 		return nil
@@ -191,9 +199,8 @@ func (l *Local) forget() error {
 
 // Close implements room.Log.
 func (l *Local) Close() error {
-	defer l.getting.Wait() // once it is closed, which ends them
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
 	if errors.Is(l.down, errClosed) {
 		return nil
 	}

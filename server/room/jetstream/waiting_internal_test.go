@@ -3,6 +3,7 @@ package jetstream
 import (
 	"context"
 	"errors"
+	"runtime"
 	"testing"
 	"time"
 
@@ -25,9 +26,8 @@ func TestWaitsForAServerEnd(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := &Local{down: errClosed}
-			l.mu.Lock() // as long as a server is being started
-			defer l.mu.Unlock()
+			l := &Local{turn: make(chan struct{}, 1)}
+			l.turn <- struct{}{} // as long as a server is being started
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
 			ended := make(chan error, 1)
@@ -41,5 +41,24 @@ func TestWaitsForAServerEnd(t *testing.T) {
 				t.Error("it waits on")
 			}
 		})
+	}
+}
+
+// Who has given up leaves nothing behind, however many they are while a server takes
+// long to start.
+func TestWhoGivesUpLeavesNothing(t *testing.T) {
+	l, _ := logWith(t)
+	l.turn <- struct{}{} // as long as a server is being started
+	defer func() { <-l.turn }()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	before := runtime.NumGoroutine()
+	for range 100 {
+		if _, err := l.Newest(ctx, "ops"); !errors.Is(err, context.Canceled) {
+			t.Fatalf("got %v, want that it was cancelled", err)
+		}
+	}
+	if more := runtime.NumGoroutine() - before; more > 10 {
+		t.Errorf("%d goroutines are left", more)
 	}
 }
