@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -181,20 +180,14 @@ func (l *Local) running() (*instance, error) {
 	return l.current, l.down
 }
 
-// forget removes what a server that could not write has noted of its messages, so that
-// the next one reads them: it notes what it has in memory, and the disk may have no more
-// of that than the end, by which the next would believe the rest. It needs the turn.
+// forget forgets what a server in doubt has noted. It needs the turn.
 func (l *Local) forget() error {
 	if !l.doubted {
 		return nil
 	}
-	for _, messages := range []string{messagesIn(l.config.Dir), streamIn(storeIn(l.config.Dir))} {
-		if err := os.Remove(filepath.Join(messages, "msgs", "index.db")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	l.doubted = false
-	return nil
+	err := forgetNotes(l.config.Dir)
+	l.doubted = err != nil
+	return err
 }
 
 // Close implements room.Log.

@@ -75,9 +75,21 @@ func start(config *EmbeddedConfig) (*instance, error) {
 	s.Start()
 	if err := in.open(config, messages, stream); err != nil {
 		in.stop()
-		return nil, err
+		return nil, errors.Join(err, forgetNotes(config.Dir))
 	}
 	return in, nil
+}
+
+// forgetNotes removes what a server that could not write has noted of its messages, so
+// that the next one reads them: it notes what it has in memory, and the disk may have no
+// more of that than the end, by which the next would believe the rest.
+func forgetNotes(dir string) error {
+	for _, messages := range []string{messagesIn(dir), streamIn(storeIn(dir))} {
+		if err := os.Remove(filepath.Join(messages, "msgs", "index.db")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // storeIn is where a server keeps what it has.
