@@ -4,5 +4,5 @@ package jetstream
 
 import "os"
 
-// readAnew does nothing where a sync that has failed is not taken for done.
+// readAnew does nothing where the system takes no such request.
 func readAnew(*os.File) {}

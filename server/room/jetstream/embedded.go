@@ -137,7 +137,7 @@ func (l *Local) replace(ctx context.Context, failed *instance) (*instance, error
 // waits.
 func (l *Local) await(ctx context.Context, get func() (*instance, error)) (*instance, error) {
 	select {
-	case l.turn <- struct{}{}:
+	case l.turn <- struct{}{}: // also where the context has ended: a failed server is stopped
 	default:
 		select {
 		case l.turn <- struct{}{}:
