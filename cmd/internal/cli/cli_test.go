@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"go.uber.org/goleak"
@@ -18,6 +20,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv(stubborn) != "" {
+		os.Exit(beStubborn())
+	}
 	// os/signal keeps a goroutine for the rest of the process.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("os/signal.loop"))
 }
@@ -157,6 +162,41 @@ func TestMainInterrupted(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The second signal kills a process that does not end by itself, even if it comes
+// while the first is being dealt with.
+func TestTheSecondSignalKills(t *testing.T) {
+	t.Parallel()
+	for range 10 {
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), stubborn+"=1")
+		output, err := child.CombinedOutput()
+		state, ok := child.ProcessState.Sys().(syscall.WaitStatus)
+		if !ok || state.Signal() != syscall.SIGTERM {
+			t.Fatalf("it ended with %v, %s, want by the second SIGTERM", err, output)
+		}
+	}
+}
+
+// stubborn is the variable that makes the test's own program one that signals
+// itself twice, the second time as soon as it has heard the first, and goes on.
+const stubborn = "CLI_TEST_STUBBORN"
+
+func beStubborn() int {
+	root, _, _ := tree(nil, "wait")
+	root.AddCommand(&cobra.Command{Use: "wait", RunE: func(c *cobra.Command, _ []string) error {
+		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+			return err
+		}
+		<-c.Context().Done()
+		if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+			return err
+		}
+		<-time.After(10 * time.Second)
+		return errors.New("still there")
+	}})
+	return Main(context.Background(), root)
 }
 
 func TestVersionOf(t *testing.T) {

@@ -12,9 +12,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"unicode"
 
 	"charm.land/fang/v2"
@@ -33,9 +31,8 @@ import (
 // An error from before a command's RunE is one of usage. So a command that can
 // fail has a RunE and no other hooks. A command without Args takes none.
 func Main(ctx context.Context, root *cobra.Command) int {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := interruptible(ctx)
 	defer stop()
-	context.AfterFunc(ctx, stop)
 
 	run := &run{}
 	run.prepare(root)
