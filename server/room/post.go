@@ -3,6 +3,7 @@ package room
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 )
@@ -26,6 +27,7 @@ type post struct {
 	Posting
 	hash   uint64 // of the user and id, if there is an id
 	weight int
+	since  time.Time // when it was handed to the writer
 	// checked is a tail of the room up to which the log has no entry with the
 	// post's id, save duplicate.
 	checked   uint64
@@ -80,6 +82,7 @@ func (m *Member) submit(ctx context.Context, one *post) error {
 			return err
 		}
 	}
+	one.since = time.Now()
 	select {
 	case r.hub.queue <- one:
 		return nil

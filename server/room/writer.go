@@ -20,6 +20,9 @@ const (
 	// starved is how long posts to a contended room are tried before their senders
 	// are told to try again.
 	starved = 15 * time.Second
+	// long is how long an append takes to fail after which those who have waited for
+	// it are not kept waiting for the next.
+	long = time.Second
 )
 
 // writer is the hub's one goroutine that appends. What is posted while an append
@@ -35,6 +38,9 @@ type writer struct {
 	// are appended on their own, so that the other rooms do not wait for them. A
 	// room's posts are all there, or none.
 	contended []*contention
+	// failed is when the last append began that took long to fail as unavailable; zero
+	// once one has not.
+	failed time.Time
 }
 
 // contention is the posts of a contended room, and since when none could be stored.
@@ -45,7 +51,10 @@ type contention struct {
 	since    time.Time
 }
 
-var errStarved = fmt.Errorf("%w: other nodes write to the room all the time", ErrUnavailable)
+var (
+	errStarved = fmt.Errorf("%w: other nodes write to the room all the time", ErrUnavailable)
+	errWaited  = fmt.Errorf("%w: what was to be stored before could not be", ErrUnavailable)
+)
 
 func newWriter(h *Hub) *writer {
 	return &writer{
@@ -86,7 +95,26 @@ func (w *writer) gather() ([]*post, bool) {
 	}
 	for len(w.waiting) < w.most && w.takeQueued() {
 	}
+	w.waiting = w.patient(w.waiting)
 	return w.batch(), true
+}
+
+// patient returns those of the posts that have not waited through an append that took
+// long to fail, and fails the others: while the log is down, senders are told so after
+// two such appends, however many wait.
+func (w *writer) patient(posts []*post) []*post {
+	var waited, left []*post
+	for _, p := range posts {
+		if p.since.Before(w.failed) {
+			waited = append(waited, p)
+		} else {
+			left = append(left, p)
+		}
+	}
+	if len(waited) > 0 {
+		(&batch{hub: w.hub, posts: waited}).fail(errWaited)
+	}
+	return left
 }
 
 // takeQueued takes a post if one is queued.
@@ -170,6 +198,7 @@ func (w *writer) split(posts []*post) {
 func (w *writer) retry() {
 	var still []*contention
 	for _, c := range w.contended {
+		c.posts = w.patient(c.posts)
 		n := w.fitting(c.posts)
 		posts, rest := slices.Clone(c.posts[:n]), c.posts[n:]
 		c.posts = nil // but for what the attempt leaves there
@@ -219,9 +248,7 @@ func (w *writer) attempt(posts []*post) (left []*post) {
 		if report := w.hub.config.Appended; report != nil {
 			report(len(b.drafts), time.Since(began), err)
 		}
-		if err == nil {
-			w.economy.learn(len(b.drafts), time.Since(began))
-		}
+		w.learn(began, len(b.drafts), err)
 	}
 	if errors.Is(err, ErrConflict) {
 		w.hub.counts.conflicts.Add(1)
@@ -242,6 +269,17 @@ func (w *writer) attempt(posts []*post) (left []*post) {
 		b.fail(err)
 	}
 	return nil
+}
+
+// learn notes what became of an append.
+func (w *writer) learn(began time.Time, entries int, err error) {
+	took := time.Since(began)
+	if err == nil {
+		w.economy.learn(entries, took)
+	}
+	if w.failed = (time.Time{}); errors.Is(err, ErrUnavailable) && took >= long {
+		w.failed = began
+	}
 }
 
 // apart stores posts in two halves after the log has refused them together for a
