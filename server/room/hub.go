@@ -147,8 +147,9 @@ type Hub struct {
 	// are to be read, and those of which an append is in doubt.
 	behind, changed, pruned, awaited, doubted dirty
 
-	// Of users whose replays are read, and for whom the ids of rooms are.
-	replaying, identifying quota
+	// Of users whose replays are read, and for whom the ids of rooms are and rooms are
+	// loaded.
+	replaying, identifying, loading quota
 
 	node   string        // what the other nodes know this one by
 	number atomic.Uint64 // of the last list of users told
@@ -196,6 +197,7 @@ func New(config Config) *Hub {
 		rooms:  map[Key]*room{},
 		node:   rand.Text(),
 	}
+	h.loading.each = everyLoads
 	h.open, h.shut = context.WithCancel(context.Background())
 	h.life, h.end = context.WithCancel(context.Background())
 	for _, d := range []*dirty{&h.behind, &h.pruned, &h.awaited, &h.doubted} {
@@ -222,7 +224,7 @@ func (h *Hub) Join(ctx context.Context, key Key, user string, from Position) (*M
 	if !valid(user) {
 		return nil, ErrText
 	}
-	r, err := h.acquire(ctx, key)
+	r, err := h.acquire(ctx, key, user)
 	if err != nil {
 		return nil, err
 	}

@@ -1,18 +1,25 @@
 package room
 
 import (
+	"cmp"
 	"context"
 	"sync"
 )
 
-// everyUsers is how many pages of replays are read for one user at a time, and the ids of
-// how many rooms: fewer than a log serves at a time.
-const everyUsers = 4
+const (
+	// everyUsers is how many pages of replays are read for one user at a time, and the ids of
+	// how many rooms: fewer than a log serves at a time.
+	everyUsers = 4
+	// everyLoads is how many rooms are loaded for one user at a time.
+	everyLoads = 8
+)
 
 // A quota bounds how much of something is done for one user at a time; what is beyond
 // that waits. A log has rooms take turns: without a quota who is in very many rooms
 // would have nearly all of them.
 type quota struct {
+	each int // how many places a user has; 0 is everyUsers
+
 	mu    sync.Mutex
 	users map[string]*places
 }
@@ -44,7 +51,7 @@ func (q *quota) join(user string) *places {
 	defer q.mu.Unlock()
 	own := q.users[user]
 	if own == nil {
-		own = &places{taken: make(chan struct{}, everyUsers)}
+		own = &places{taken: make(chan struct{}, cmp.Or(q.each, everyUsers))}
 		if q.users == nil {
 			q.users = map[string]*places{}
 		}

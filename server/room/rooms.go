@@ -12,21 +12,14 @@ const pageSize = 512
 
 // acquire returns the room, loaded, and holds it until release. Those who come
 // while it is being loaded wait for the same load.
-func (h *Hub) acquire(ctx context.Context, key Key) (*room, error) {
-	h.mu.Lock()
-	if h.closed {
-		h.mu.Unlock()
-		return nil, ErrClosed
+func (h *Hub) acquire(ctx context.Context, key Key, user string) (*room, error) {
+	r, _, err := h.hold(key, nil)
+	if r == nil && err == nil {
+		r, err = h.begin(ctx, key, user)
 	}
-	r := h.rooms[key]
-	if r == nil {
-		r = newRoom(h, key)
-		h.rooms[key] = r
-		h.tasks.Go(r.load)
+	if err != nil {
+		return nil, err
 	}
-	r.holders++
-	h.mu.Unlock()
-
 	select {
 	case <-r.ready:
 	case <-ctx.Done():
@@ -38,6 +31,43 @@ func (h *Hub) acquire(ctx context.Context, key Key) (*room, error) {
 		return nil, r.failed
 	}
 	return r, nil
+}
+
+// begin has a room loaded, unless somebody else has by then, and holds it. For one user a
+// few are loaded at a time, whether or not anybody still waits for them.
+func (h *Hub) begin(ctx context.Context, key Key, user string) (*room, error) {
+	done, err := h.loading.take(ctx, user)
+	if err != nil {
+		return nil, err
+	}
+	r, begun, err := h.hold(key, done)
+	if !begun {
+		done()
+	}
+	return r, err
+}
+
+// hold returns the room and holds it until release. One that the hub does not have it
+// begins to load, and calls loaded when that is over; if that is nil it returns none.
+func (h *Hub) hold(key Key, loaded func()) (r *room, begun bool, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		return nil, false, ErrClosed
+	}
+	if r = h.rooms[key]; r == nil {
+		if loaded == nil {
+			return nil, false, nil
+		}
+		r, begun = newRoom(h, key), true
+		h.rooms[key] = r
+		h.tasks.Go(func() {
+			defer loaded()
+			r.load()
+		})
+	}
+	r.holders++
+	return r, begun, nil
 }
 
 func (h *Hub) release(r *room) {
