@@ -161,3 +161,20 @@ func TestOnlyTextIsTaken(t *testing.T) {
 		}
 	}
 }
+
+// What is posted when its poster has been ended is not said, though there is a place
+// for it.
+func TestNothingIsPostedAfterTheContextHasEnded(t *testing.T) {
+	hub, log := memoryHub(t)
+	alice := joinLive(t, hub, "ops", "alice")
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for range 100 {
+		if err := alice.Post(ended, room.Posting{Text: "too late"}); !errors.Is(err, context.Canceled) {
+			t.Fatalf("posted with a context that has ended: %v", err)
+		}
+	}
+	alice.post("", "in time")
+	alice.want("ack in time")
+	wantStored(t, log, "ops", "alice: in time")
+}

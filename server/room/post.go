@@ -83,6 +83,9 @@ func (m *Member) submit(ctx context.Context, one *post) error {
 		}
 	}
 	one.since = time.Now()
+	if ctx.Err() != nil { // what select takes where there is a place, too, is chance
+		return ctx.Err()
+	}
 	select {
 	case r.hub.queue <- one:
 		return nil
