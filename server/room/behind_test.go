@@ -107,6 +107,24 @@ func TestAPostInDoubtThatIsStoredLate(t *testing.T) {
 	})
 }
 
+// So it is for those who come to a room that nobody has been in meanwhile.
+func TestAnAppendInDoubtIsSeenByThoseWhoCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &lateLog{Memory: roomtest.NewMemory()}
+		hub := newHub(t, room.Config{Log: log})
+		alice := joinLive(t, hub, "ops", "alice")
+		alice.post("1", "late")
+		alice.wantEnd(room.ErrInDoubt)
+		alice.Leave()
+		time.Sleep(time.Minute) // the bubble's clock
+		bob := joinLive(t, hub, "ops", "bob")
+		if _, err := log.Memory.Append(t.Context(), log.late); err != nil {
+			t.Fatal(err)
+		}
+		within(t, 6*time.Second, func() { bob.want("alice: late") })
+	})
+}
+
 // lateLog keeps its first append in doubt, and counts what it is asked.
 type lateLog struct {
 	*roomtest.Memory

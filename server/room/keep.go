@@ -10,7 +10,7 @@ const (
 	beat = 500 * time.Millisecond
 	// unused is how long a room stays loaded when nobody uses it, so that who
 	// comes back at once finds it, and indexed how long one does whose ids have
-	// been read, which may have taken long.
+	// been read, which may have taken long, or of which an append is in doubt.
 	unused  = 5 * time.Second
 	indexed = 30 * time.Minute
 	// maxUnused and maxUnusedIDs bound the rooms that stay loaded unused, and the
@@ -181,7 +181,7 @@ func (h *Hub) resting() []resting {
 		r.mu.Lock()
 		if r.loaded && r.pending == 0 && !r.appending && r.indexing == nil {
 			one := resting{room: r, idle: r.idle, ids: r.index.len(), lasts: unused}
-			if r.identified && one.ids > 0 {
+			if r.identified && one.ids > 0 || r.doubtful {
 				one.lasts = indexed
 			}
 			rest = append(rest, one)
