@@ -59,7 +59,7 @@ func (r *recorded) read(m *room.Member, name string, done func(acknowledged int,
 		switch {
 		case e.Kind == chatpb.Kind_LIVE:
 			reader = r.history.Reader(name, e.Sequence)
-		case e.Entry.Sequence > reader.Cursor(): // no acknowledgement of something older
+		case e.Kind == chatpb.Kind_MESSAGE, e.Entry.Sequence > reader.Cursor(): // no acknowledgement of something older
 			reader.Saw(message(e.Entry))
 		}
 		return done(acknowledged, reader.Cursor())
