@@ -125,8 +125,8 @@ func (h *History) Newest() uint64 {
 }
 
 // Check returns what is wrong, nil if nothing is: every acknowledged message is in
-// the room exactly once and no other more than once; nothing is there that was not
-// posted; all readers are sent the same in the same order, without a hole between
+// the room exactly once and no other more than once, and somebody has read as far as
+// the last; nothing is there that was not posted; all readers are sent the same in the same order, without a hole between
 // where they began and the last that they saw; and each sender's messages are in
 // the order in which they were posted.
 func (h *History) Check() error {
@@ -144,7 +144,9 @@ func (h *History) Check() error {
 		}
 		room[sequence], at[p] = m, sequence
 	}
+	furthest := uint64(0)
 	for _, r := range h.readers {
+		furthest = max(furthest, r.until)
 		for _, m := range r.saw {
 			p := postID{m.User, m.ID}
 			if text, posted := h.posts[p]; !posted || text != m.Text {
@@ -157,6 +159,11 @@ func (h *History) Check() error {
 				fail("%v is stored at %d and at %d", p, before, m.Sequence)
 			}
 			room[m.Sequence], at[p] = m, m.Sequence
+		}
+	}
+	for p, sequence := range h.acknowledged {
+		if sequence > furthest {
+			fail("%v is acknowledged at %d, and nobody has read further than %d", p, sequence, furthest)
 		}
 	}
 	for _, r := range h.readers {

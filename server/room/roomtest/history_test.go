@@ -21,6 +21,11 @@ func TestAHistoryTellsWhatIsWrong(t *testing.T) {
 			h.Acknowledged("alice", "2", 3)
 			h.Reader("bob", 1).Saw(message(3, "2"))
 		}, "was not sent 2"},
+		{"lost at the end", func(h *roomtest.History) {
+			h.Acknowledged("alice", "1", 2)
+			h.Acknowledged("alice", "2", 3)
+			h.Reader("bob", 1).Saw(message(2, "1"))
+		}, "nobody has read further than 2"},
 		{"lost for one reader", func(h *roomtest.History) {
 			h.Reader("bob", 1).Saw(message(2, "1"))
 			carol := h.Reader("carol", 1)
