@@ -75,6 +75,26 @@ func TestARepeatedPostIsAcknowledgedAsTheFirst(t *testing.T) {
 	wantStored(t, log, "ops", "alice: first")
 }
 
+// A post that is looked for before the first is stored, and waits for the append of
+// that, is found to be repeated all the same: be the first the very next in the log.
+func TestAPostThatIsRepeatedDuringItsAppend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub, log := memoryHub(t)
+		alice := joinLive(t, hub, "ops", "alice")
+		again := joinLive(t, hub, "ops", "alice")
+		alice.post("0", "before")
+		alice.wantAck()
+		release := log.HoldAppends()
+		alice.post("1", "first")
+		synctest.Wait() // its append is under way
+		again.post("1", "first")
+		release()
+		first := alice.wantAck()
+		wantSame(t, again.wantAck(), first)
+		wantStored(t, log, "ops", "alice: before", "alice: first")
+	})
+}
+
 func TestPostsThatAreNotRepeated(t *testing.T) {
 	hub, log := memoryHub(t)
 	alice := joinLive(t, hub, "ops", "alice")
