@@ -198,6 +198,36 @@ func TestWhatANodeCouldNotReadInTimeIsNotLeftOut(t *testing.T) {
 	}
 }
 
+// Nor is it where nothing at all is left of what the node has missed, when it compares
+// the room with the log.
+func TestWhatANodeMissedAltogetherIsNotLeftOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hubs, all, log, _ := nodes(t, 2)
+		bob := joinLive(t, hubs[1], "ops", "bob")
+		all[1].Disconnect()
+		fillMore(t, log, "ops", 3)
+		_, last, err := log.Span(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.DiscardBefore(last + 1)
+		all[1].Reconnect()
+		bob.rest(time.Minute) // the bubble's clock: it has been compared
+		alice := joinLive(t, hubs[0], "ops", "alice")
+		alice.post("", "after")
+		var gone *room.GoneError
+		for err == nil {
+			var e room.Event
+			if e, err = bob.next(); err == nil && e.Kind == chatpb.Kind_MESSAGE {
+				t.Fatalf("got %s, after what is discarded", show(e))
+			}
+		}
+		if !errors.As(err, &gone) || gone.Oldest != last {
+			t.Errorf("ended with %v, want that all up to %d is gone", err, last)
+		}
+	})
+}
+
 // A room in which nothing has been said for longer than messages are kept: whoever
 // says something next on a node that knows nothing of it, nobody has missed anything.
 func TestARoomThatWasSilentForLong(t *testing.T) {
