@@ -58,7 +58,7 @@ func TestTheAuthoritiesOfNATSAreReplaced(t *testing.T) {
 	}
 	write(roots[0])
 	s := begin(pairs[0])
-	log, err := connect(settings.Settings{NATS: []string{"tls://" + s.Addr().String()}, NATSCA: ca, NATSReplicas: 1},
+	log, err := connect(t.Context(), settings.Settings{NATS: []string{"tls://" + s.Addr().String()}, NATSCA: ca, NATSReplicas: 1},
 		jetstream.Retention{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
