@@ -7,6 +7,7 @@ import (
 	"time"
 
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 
@@ -56,6 +57,36 @@ func TestSpansInARoom(t *testing.T) {
 		}
 	}
 }
+
+// A message that the sampler leaves out has no spans at all: where it comes without
+// a trace, the sampler would decide anew for each that had no parent.
+func TestSpansInARoomOfWhatIsNotSampled(t *testing.T) {
+	provider, exporter := traced(t, sdktrace.WithSampler(allBut("process")))
+	c := openRooms(t, func(config *server.Config) { config.Tracing = provider })
+	alice, bob := c.join(c.member("alice"), "lobby"), c.join(c.member("bob"), "lobby")
+	alice.say("hello")
+	alice.heard()
+	if m := bob.heard(); m.Traceparent != "" {
+		t.Errorf("the message carries %q", m.Traceparent)
+	}
+	for _, span := range exporter.GetSpans() {
+		if span.Name != "connect" {
+			t.Errorf("there is a span %s", span.Name)
+		}
+	}
+}
+
+// allBut samples all spans but those of that name.
+type allBut string
+
+func (name allBut) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	if p.Name == string(name) {
+		return sdktrace.SamplingResult{Decision: sdktrace.Drop}
+	}
+	return sdktrace.SamplingResult{Decision: sdktrace.RecordAndSample}
+}
+
+func (name allBut) Description() string { return "all but " + string(name) }
 
 // Where nothing records, a message's own context travels through the room.
 func TestTraceContextWithoutSpansInARoom(t *testing.T) {
