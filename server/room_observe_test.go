@@ -115,7 +115,7 @@ func TestMetricsOfRooms(t *testing.T) {
 	waitFor(t, "counted messages", func() bool {
 		got := collect(t, reader)
 		return got["securechat.rooms.open"] == 2 && got["securechat.rooms.members"] == 3 && got["securechat.streams.live"] == 3 &&
-			got["securechat.rooms.posts"] == 3 && got["securechat.rooms.duplicates"] == 1 && got["securechat.rooms.deliveries"] >= 6 &&
+			got["securechat.rooms.posts"] == 3 && got["securechat.rooms.duplicates"] == 1 && got["securechat.rooms.deliveries"] == 7 &&
 			got["securechat.log.queue"] == 0 && got["securechat.log.append.duration{outcome=stored}"] == 3 &&
 			got["securechat.log.append.messages{outcome=stored}"] == 3 &&
 			got["securechat.messages{direction=received}"] == 4 && got["securechat.messages{direction=acknowledged}"] == 4 &&
