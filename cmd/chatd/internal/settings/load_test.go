@@ -84,6 +84,7 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "count too large", args: required("--max-connections", "99999999999"), says: "too large"},
 		{name: "size too large", args: required("--max-message-bytes", "99999999999MiB"), says: "not a size"},
 		{name: "size whose product is too large", args: required("--max-message-bytes", "4096MiB"), says: "too large"},
+		{name: "size below nothing whose product is not", args: required("--max-message-bytes", "-9223372036854775807KiB"), says: "not a size"},
 		{name: "size unit", args: required("--max-message-bytes", "1GB"), says: "not a size"},
 		{name: "size of nothing", args: required("--max-header-bytes", "0KiB"), says: "must be 1 or more"},
 		{name: "fsync", args: required("--fsync", "never"), says: "--fsync"},
