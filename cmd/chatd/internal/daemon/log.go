@@ -35,11 +35,7 @@ func openLog(ctx context.Context, s settings.Settings, logger *slog.Logger) (log
 		}
 		return shared, shared, nil
 	case s.Data != "":
-		config := jetstream.EmbeddedConfig{Dir: s.Data, Keep: keep, Logger: logger}
-		if s.Fsync == settings.FsyncInterval {
-			config.SyncInterval = syncInterval
-		}
-		local, err := jetstream.Embedded(config)
+		local, err := jetstream.Embedded(embedded(s, keep, logger))
 		if err != nil {
 			return nil, nil, fmt.Errorf("--data: %w", err)
 		}
@@ -47,6 +43,14 @@ func openLog(ctx context.Context, s settings.Settings, logger *slog.Logger) (log
 	default:
 		return nil, nil, nil
 	}
+}
+
+func embedded(s settings.Settings, keep jetstream.Retention, logger *slog.Logger) jetstream.EmbeddedConfig {
+	config := jetstream.EmbeddedConfig{Dir: s.Data, Keep: keep, Logger: logger}
+	if s.Fsync == settings.FsyncInterval {
+		config.SyncInterval = syncInterval
+	}
+	return config
 }
 
 func connect(ctx context.Context, s settings.Settings, keep jetstream.Retention, logger *slog.Logger) (*jetstream.Shared, error) {

@@ -87,3 +87,17 @@ func onQuestion(t *testing.T, nc *nats.Conn, by nats.MsgHandler) {
 		t.Fatal(err)
 	}
 }
+
+// What is acknowledged is on disk, unless the settings say that it need not be.
+func TestWhenMessagesAreOnDisk(t *testing.T) {
+	for fsync, want := range map[settings.Fsync]time.Duration{
+		settings.Defaults().Fsync: 0,
+		settings.FsyncAlways:      0,
+		settings.FsyncInterval:    time.Second,
+	} {
+		config := embedded(settings.Settings{Data: "rooms", Fsync: fsync}, jetstream.Retention{}, nil)
+		if config.SyncInterval != want || config.Dir != "rooms" {
+			t.Errorf("%s: %q is synced every %v, want %v", fsync, config.Dir, config.SyncInterval, want)
+		}
+	}
+}

@@ -95,7 +95,7 @@ func TestLoadRefuses(t *testing.T) {
 		{name: "nats and data", args: required("--nats", "tls://10.0.0.1", "--data", "d"), says: "--data and --nats"},
 		{name: "credentials without nats", args: required("--nats-credentials", "c"), says: "--nats, which is missing"},
 		{name: "replicas without nats", args: required("--nats-replicas", "3", "--data", "d"), says: "--nats-replicas"},
-		{name: "too many replicas", args: required("--nats-replicas", "7", "--nats", "tls://a"), says: "--nats-replicas"},
+		{name: "too many replicas", args: required("--nats-replicas", "6", "--nats", "tls://a"), says: "--nats-replicas"},
 		{name: "half of a pair", args: required("--nats", "tls://a", "--nats-cert", "c"), says: "--nats-cert and --nats-key"},
 		{name: "fsync of others", args: required("--nats", "tls://a", "--fsync", "interval"), says: "sync_interval"},
 		{name: "history of a moment", args: required("--history-age", "1ms"), says: "too short"},
