@@ -7,6 +7,7 @@ import (
 	"time"
 
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 
@@ -57,6 +58,36 @@ func TestSpansInARoom(t *testing.T) {
 	}
 }
 
+// A message that the sampler leaves out has no spans at all: where it comes without
+// a trace, the sampler would decide anew for each that had no parent.
+func TestSpansInARoomOfWhatIsNotSampled(t *testing.T) {
+	provider, exporter := traced(t, sdktrace.WithSampler(allBut("process")))
+	c := openRooms(t, func(config *server.Config) { config.Tracing = provider })
+	alice, bob := c.join(c.member("alice"), "lobby"), c.join(c.member("bob"), "lobby")
+	alice.say("hello")
+	alice.heard()
+	if m := bob.heard(); m.Traceparent != "" {
+		t.Errorf("the message carries %q", m.Traceparent)
+	}
+	for _, span := range exporter.GetSpans() {
+		if span.Name != "connect" {
+			t.Errorf("there is a span %s", span.Name)
+		}
+	}
+}
+
+// allBut samples all spans but those of that name.
+type allBut string
+
+func (name allBut) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	if p.Name == string(name) {
+		return sdktrace.SamplingResult{Decision: sdktrace.Drop}
+	}
+	return sdktrace.SamplingResult{Decision: sdktrace.RecordAndSample}
+}
+
+func (name allBut) Description() string { return "all but " + string(name) }
+
 // Where nothing records, a message's own context travels through the room.
 func TestTraceContextWithoutSpansInARoom(t *testing.T) {
 	c := openRooms(t)
@@ -84,7 +115,7 @@ func TestMetricsOfRooms(t *testing.T) {
 	waitFor(t, "counted messages", func() bool {
 		got := collect(t, reader)
 		return got["securechat.rooms.open"] == 2 && got["securechat.rooms.members"] == 3 && got["securechat.streams.live"] == 3 &&
-			got["securechat.rooms.posts"] == 3 && got["securechat.rooms.duplicates"] == 1 && got["securechat.rooms.deliveries"] >= 6 &&
+			got["securechat.rooms.posts"] == 3 && got["securechat.rooms.duplicates"] == 1 && got["securechat.rooms.deliveries"] == 7 &&
 			got["securechat.log.queue"] == 0 && got["securechat.log.append.duration{outcome=stored}"] == 3 &&
 			got["securechat.log.append.messages{outcome=stored}"] == 3 &&
 			got["securechat.messages{direction=received}"] == 4 && got["securechat.messages{direction=acknowledged}"] == 4 &&

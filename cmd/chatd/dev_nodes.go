@@ -43,7 +43,7 @@ func startNodes(ctx context.Context, box *sandbox.Sandbox, service settings.Sett
 		if i > 0 { // what is scraped is the first one's
 			each.Metrics, each.Handler = metricnoop.NewMeterProvider(), nil
 		}
-		d, err := daemon.Start(daemon.Config{Settings: service, Log: tel.Log, Telemetry: &each}, own)
+		d, err := daemon.Start(ctx, daemon.Config{Settings: service, Log: tel.Log, Telemetry: &each}, own)
 		if err != nil {
 			closeAll(listeners[i+1:])
 			nodes.stop()

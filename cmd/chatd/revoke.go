@@ -115,11 +115,12 @@ func revokedUser(name, before string, now time.Time) (revocation, error) {
 			if until, err = time.Parse(time.RFC3339, before); err != nil {
 				return revocation{}, usage("--before: %.100q is not a time such as 2006-01-02T15:04:05Z", before)
 			}
-		} else if until = now.Truncate(time.Second); until.Before(now) {
-			until = until.Add(time.Second) // a token's iat is cut to seconds
+		}
+		if whole := until.Truncate(time.Second); whole.Before(until) {
+			until = whole.Add(time.Second) // a token's iat is cut to seconds
 		}
 		r.line += " before " + until.UTC().Format(time.RFC3339)
-		issued = until.Truncate(time.Second).Add(-time.Nanosecond)
+		issued = until.Add(-time.Nanosecond)
 	}
 	r.covered = func(_ []byte, r *certs.Revocations) bool { return r.Subject(name, issued) }
 	return r, nil

@@ -48,10 +48,17 @@ func FuzzRevoke(f *testing.F) {
 	})
 }
 
-// "now" spares what is issued from the next second on, and nothing issued before.
+// "now", and a time between two seconds, spare what is issued from the next second on,
+// and nothing issued before.
 func TestRevokeBeforeNow(t *testing.T) {
 	now := time.Date(2026, 3, 4, 5, 6, 7, 500, time.UTC)
-	r, err := revokedUser("alice", "now", now)
+	for _, before := range []string{"now", "2026-03-04T05:06:07.0000005Z"} {
+		t.Run(before, func(t *testing.T) { wantParted(t, before, now) })
+	}
+}
+
+func wantParted(t *testing.T, before string, now time.Time) {
+	r, err := revokedUser("alice", before, now)
 	if err != nil || r.line != "subject alice before 2026-03-04T05:06:08Z" {
 		t.Fatalf("the line is %q, %v", r.line, err)
 	}

@@ -80,7 +80,7 @@ func serve(ctx context.Context, s settings.Settings, stderr io.Writer) (err erro
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	d, err := daemon.Start(daemon.Config{Settings: s, Log: tel.Log, Telemetry: tel}, listeners)
+	d, err := daemon.Start(ctx, daemon.Config{Settings: s, Log: tel.Log, Telemetry: tel}, listeners)
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,8 @@ type Config struct {
 	// reads what it has missed from the log; who comes, goes and types meanwhile it
 	// may not be told. 0 means 5 s.
 	Lag time.Duration
-	// Tracer makes a "store" and a "deliver" span a message; nil makes none.
+	// Tracer makes a "store" and a "deliver" span of each message that is posted with
+	// a Trace; nil makes none.
 	Tracer trace.Tracer
 	// Logger is told what an operator should know; nil: nobody is.
 	Logger *slog.Logger
@@ -104,7 +105,7 @@ type Event struct {
 // A Posting is what a member says.
 type Posting struct {
 	ID, Text string
-	// Trace is the context of the span that posts it.
+	// Trace is the context of the span that posts it; without one it is not traced.
 	Trace trace.SpanContext
 }
 

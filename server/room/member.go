@@ -178,7 +178,7 @@ func (m *Member) Next(ctx context.Context, events []Event) (int, error) {
 		}
 		switch {
 		case n > 0:
-			r.hub.counts.deliveries.Add(uint64(n))
+			r.hub.counts.deliveries.Add(messages(events[:n]))
 			return n, nil
 		case err != nil:
 			return 0, err
@@ -192,6 +192,16 @@ func (m *Member) Next(ctx context.Context, events []Event) (int, error) {
 			return 0, ctx.Err()
 		}
 	}
+}
+
+// messages counts those among the events.
+func messages(events []Event) (count uint64) {
+	for i := range events {
+		if kind := events[i].Kind; kind == chatpb.Kind_MESSAGE || kind == chatpb.Kind_ACKNOWLEDGEMENT {
+			count++
+		}
+	}
+	return count
 }
 
 // over returns why there are no more events, and nil while there are: a member

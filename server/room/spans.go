@@ -31,9 +31,11 @@ func operation(name string) []attribute.KeyValue {
 const delivered = attribute.Key("chat.members")
 
 // storing begins the span of a post, from its being taken until it is durable, and
-// returns the trace context in which it is stored.
+// returns the trace context in which it is stored. A post without one has none: who
+// posts it has decided that it is not traced, and a sampler that were asked again
+// would make a trace of some that lacks its beginning.
 func (h *Hub) storing(p *post) (traceparent string) {
-	if h.config.Tracer == nil {
+	if h.config.Tracer == nil || !p.Trace.IsValid() {
 		return chatpb.FormatTraceparent(p.Trace)
 	}
 	ctx := trace.ContextWithSpanContext(context.Background(), p.Trace)

@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	chatpb "securechat/proto/chat"
@@ -88,7 +89,7 @@ func TestASpanSaysThatAMessageCouldNotBeStored(t *testing.T) {
 	hub := newHub(t, room.Config{Log: log, Tracer: tracer})
 	alice := joinLive(t, hub, "ops", "alice")
 	log.Fail(errors.New("the disk is full"))
-	alice.post("", "hello")
+	alice.postTraced(tracer, "hello")
 	alice.wantEnd(room.ErrUnavailable)
 	if ended := spans.Ended(); len(ended) != 1 || ended[0].Status().Code != codes.Error {
 		t.Errorf("the spans are %v", ended)
@@ -102,10 +103,10 @@ func TestASpanSaysThatAMessageWasDropped(t *testing.T) {
 	log := &failingOnce{Log: roomtest.NewMemory(), begun: make(chan struct{}), release: make(chan struct{})}
 	hub := newHub(t, room.Config{Log: log, Tracer: tracer})
 	alice, bob := joinLive(t, hub, "ops", "alice"), joinLive(t, hub, "other", "bob")
-	alice.post("", "1") // fails
+	alice.postTraced(tracer, "1") // fails
 	<-log.begun
-	alice.post("", "2") // waits behind it
-	bob.post("", "3")
+	alice.postTraced(tracer, "2") // waits behind it
+	bob.postTraced(tracer, "3")
 	close(log.release)
 	bob.wantAck()
 	failed := 0
@@ -133,10 +134,36 @@ func TestTracesPassThroughAHubWithoutTracer(t *testing.T) {
 	}
 }
 
+// A post that nobody traces is not traced by the hub.
+func TestAPostWithoutATraceHasNoSpans(t *testing.T) {
+	spans := tracetest.NewSpanRecorder()
+	tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(spans)).Tracer("test")
+	hub := newHub(t, room.Config{Log: roomtest.NewMemory(), Tracer: tracer})
+	alice := joinLive(t, hub, "ops", "alice")
+	alice.post("", "hello")
+	if ack := alice.wantAck(); ack.Traceparent != "" {
+		t.Errorf("stored in %q, want no trace", ack.Traceparent)
+	}
+	if started := spans.Started(); len(started) != 0 {
+		t.Errorf("the spans are %v, want none", started)
+	}
+}
+
+// postTraced posts in a span that does not end.
+func (s *session) postTraced(tracer trace.Tracer, text string) {
+	s.t.Helper()
+	_, process := tracer.Start(s.t.Context(), "process")
+	if err := s.Post(s.t.Context(), room.Posting{Text: text, Trace: process.SpanContext()}); err != nil {
+		s.t.Fatalf("post %q: %v", text, err)
+	}
+}
+
 // A tracer that panics costs its post, and not the room: that is given up like any
 // other.
 func TestARoomIsGivenUpAfterATracersPanic(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		_, span := sdktrace.NewTracerProvider().Tracer("test").Start(t.Context(), "process")
+		sampled := span.SpanContext()
 		tracer := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(panicking{})).Tracer("test")
 		hub := newHub(t, room.Config{Log: roomtest.NewMemory(), Tracer: tracer})
 		alice := joinLive(t, hub, "ops", "alice")
@@ -146,7 +173,7 @@ func TestARoomIsGivenUpAfterATracersPanic(t *testing.T) {
 					t.Error("nothing has panicked")
 				}
 			}()
-			_ = alice.Post(t.Context(), room.Posting{Text: "1"})
+			_ = alice.Post(t.Context(), room.Posting{Text: "1", Trace: sampled})
 		}()
 		alice.Leave()
 		time.Sleep(10 * time.Second) // the bubble's clock

@@ -92,7 +92,7 @@ func Embedded(config EmbeddedConfig) (*Local, error) {
 // ownFolder makes the folder or sees to it that nobody else can write into it.
 func ownFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
+		return fmt.Errorf("make the folder of the log: %w: name another", err)
 	}
 	info, err := os.Stat(dir)
 	if err != nil {

@@ -25,6 +25,9 @@ func checkFolder(info fs.FileInfo, dir string) error {
 // that two do not write in one folder.
 func Lock(path string) (unlock func() error, err error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%w: its folder must belong to this user, with mode 0700", err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,14 @@ func TestEmbeddedRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			return jetstream.EmbeddedConfig{Dir: path}
-		}, "file"},
+		}, "name another"},
+		{"a folder beneath a file", func(t *testing.T) jetstream.EmbeddedConfig {
+			path := t.TempDir() + "/file"
+			if err := os.WriteFile(path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return jetstream.EmbeddedConfig{Dir: path + "/log"}
+		}, "name another"},
 		{"a folder in use", func(t *testing.T) jetstream.EmbeddedConfig {
 			config := jetstream.EmbeddedConfig{Dir: folder(t, 0o700)}
 			holder := openEmbedded(t, config)

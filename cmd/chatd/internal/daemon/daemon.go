@@ -3,7 +3,7 @@
 //
 //	listeners, err := daemon.Listen(settings)
 //	...
-//	d, err := daemon.Start(daemon.Config{Settings: settings, Log: log, Telemetry: tel}, listeners)
+//	d, err := daemon.Start(ctx, daemon.Config{Settings: settings, Log: log, Telemetry: tel}, listeners)
 //	...
 //	err = d.Follow(ctx, hangups)
 //	d.Stop()
@@ -44,9 +44,10 @@ type Daemon struct {
 }
 
 // Start serves on the listeners, which become the daemon's own even if it fails.
-// When it returns, streams are accepted.
-func Start(config Config, listeners *Listeners) (*Daemon, error) {
-	parts, err := assemble(config, true)
+// When it returns, streams are accepted. It fails if ctx ends while it waits for the
+// log of the rooms; later ctx means nothing to the daemon.
+func Start(ctx context.Context, config Config, listeners *Listeners) (*Daemon, error) {
+	parts, err := assemble(ctx, config, true)
 	if err != nil {
 		listeners.Close()
 		return nil, err
@@ -137,7 +138,7 @@ func (d *Daemon) Stop() {
 // wrong: with the files, the key set, or the server's certificate. It opens no log
 // of rooms, which a running service may have open.
 func Check(ctx context.Context, config Config) error {
-	parts, err := assemble(config, false)
+	parts, err := assemble(ctx, config, false)
 	if err != nil {
 		return err
 	}

@@ -23,22 +23,19 @@ const (
 )
 
 // openLog opens the log that the settings name. log is nil where they name none,
-// and cluster where nobody else shares it. The caller closes the log.
-func openLog(s settings.Settings, logger *slog.Logger) (log room.Log, cluster room.Cluster, err error) {
+// and cluster where nobody else shares it. The caller closes the log. That ctx ends
+// ends the wait for a cluster.
+func openLog(ctx context.Context, s settings.Settings, logger *slog.Logger) (log room.Log, cluster room.Cluster, err error) {
 	keep := jetstream.Retention{MaxAge: s.HistoryAge, MaxPerRoom: int64(s.HistoryCount)}
 	switch {
 	case len(s.NATS) > 0:
-		shared, err := connect(s, keep, logger)
+		shared, err := connect(ctx, s, keep, logger)
 		if err != nil {
 			return nil, nil, fmt.Errorf("--nats: %w", err)
 		}
 		return shared, shared, nil
 	case s.Data != "":
-		config := jetstream.EmbeddedConfig{Dir: s.Data, Keep: keep, Logger: logger}
-		if s.Fsync == settings.FsyncInterval {
-			config.SyncInterval = syncInterval
-		}
-		local, err := jetstream.Embedded(config)
+		local, err := jetstream.Embedded(embedded(s, keep, logger))
 		if err != nil {
 			return nil, nil, fmt.Errorf("--data: %w", err)
 		}
@@ -48,29 +45,40 @@ func openLog(s settings.Settings, logger *slog.Logger) (log room.Log, cluster ro
 	}
 }
 
-func connect(s settings.Settings, keep jetstream.Retention, logger *slog.Logger) (*jetstream.Shared, error) {
+func embedded(s settings.Settings, keep jetstream.Retention, logger *slog.Logger) jetstream.EmbeddedConfig {
+	config := jetstream.EmbeddedConfig{Dir: s.Data, Keep: keep, Logger: logger}
+	if s.Fsync == settings.FsyncInterval {
+		config.SyncInterval = syncInterval
+	}
+	return config
+}
+
+func connect(ctx context.Context, s settings.Settings, keep jetstream.Retention, logger *slog.Logger) (*jetstream.Shared, error) {
 	trust, err := natsTLS(s, logger)
 	if err != nil {
 		return nil, err
 	}
 	// A cluster that starts together with this service has no leader yet. It lets what
 	// it is asked go unanswered, or says so after half a second.
-	began := time.Now()
+	began, waiting := time.Now(), false
 	for {
-		shared, err := connectOnce(jetstream.ConnectConfig{
+		shared, err := connectOnce(ctx, jetstream.ConnectConfig{
 			URLs: s.NATS, TLS: trust.config, Roots: trust.roots,
 			Credentials: s.NATSCredentials, Replicas: s.NATSReplicas, Keep: keep, Logger: logger,
 		})
 		electing := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jetstream.ErrNoLeader)
-		if !electing || time.Since(began) > reachNATS {
+		if !electing || ctx.Err() != nil || time.Since(began) > reachNATS {
 			return shared, err
 		}
-		logger.Warn("the NATS cluster is not ready yet", slog.Any("error", err))
+		if !waiting {
+			logger.Warn("the NATS cluster is not ready yet: it is asked again and again", slog.Duration("for", reachNATS), slog.Any("error", err))
+		}
+		waiting = true
 	}
 }
 
-func connectOnce(config jetstream.ConnectConfig) (*jetstream.Shared, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), answerNATS)
+func connectOnce(ctx context.Context, config jetstream.ConnectConfig) (*jetstream.Shared, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerNATS)
 	defer cancel()
 	return jetstream.Connect(ctx, config)
 }

@@ -1,8 +1,11 @@
 package daemon
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +19,48 @@ import (
 // A cluster that says that it has no leader is asked again; what is wrong with it
 // otherwise is said at once.
 func TestAClusterWithoutALeaderIsWaitedFor(t *testing.T) {
+	url, nc := natsWithoutJetStream(t)
+	// It answers as a cluster would.
+	const leaderless = `{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}`
+	const disabled = `{"error":{"code":503,"err_code":10039,"description":"JetStream not enabled for account"}}`
+	answers := make(chan string, 3)
+	answers <- leaderless
+	answers <- leaderless
+	answers <- disabled
+	onQuestion(t, nc, func(m *nats.Msg) { _ = m.Respond([]byte(<-answers)) })
+	var logged strings.Builder
+	log, err := connect(t.Context(), settings.Settings{NATS: []string{url}, NATSReplicas: 1}, jetstream.Retention{}, slog.New(slog.NewTextHandler(&logged, nil)))
+	if err == nil {
+		_ = log.Close()
+		t.Fatal("it was opened")
+	}
+	if len(answers) > 0 || !strings.Contains(err.Error(), "not enabled") {
+		t.Errorf("with %d answers left it gave up: %v", len(answers), err)
+	}
+	if times := strings.Count(logged.String(), "not ready yet"); times != 1 {
+		t.Errorf("the log says %d times that the cluster is not ready, want once: %s", times, &logged)
+	}
+}
+
+// A service that is told to end while it waits for a cluster does not wait on.
+func TestWaitingForAClusterEnds(t *testing.T) {
+	url, nc := natsWithoutJetStream(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	var asked atomic.Int64
+	onQuestion(t, nc, func(*nats.Msg) { asked.Add(1); cancel() }) // and nothing, as a cluster that has no leader
+	log, err := connect(ctx, settings.Settings{NATS: []string{url}, NATSReplicas: 1}, jetstream.Retention{}, slog.New(slog.DiscardHandler))
+	if err == nil {
+		_ = log.Close()
+		t.Fatal("it was opened")
+	}
+	_ = nc.Drain()
+	if !errors.Is(err, context.Canceled) || asked.Load() != 1 {
+		t.Errorf("after %d questions it ended with %v, want one, and that it was cancelled", asked.Load(), err)
+	}
+}
+
+func natsWithoutJetStream(t *testing.T) (url string, nc *nats.Conn) {
+	t.Helper()
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
 	if err != nil {
 		t.Fatal(err)
@@ -25,30 +70,34 @@ func TestAClusterWithoutALeaderIsWaitedFor(t *testing.T) {
 	if !s.ReadyForConnections(20 * time.Second) {
 		t.Fatal("the server does not start")
 	}
-	nc, err := nats.Connect(s.ClientURL())
-	if err != nil {
+	if nc, err = nats.Connect(s.ClientURL()); err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
-	// It answers as a cluster would.
-	const leaderless = `{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}`
-	const disabled = `{"error":{"code":503,"err_code":10039,"description":"JetStream not enabled for account"}}`
-	answers := make(chan string, 3)
-	answers <- leaderless
-	answers <- leaderless
-	answers <- disabled
-	if _, err := nc.Subscribe("$JS.API.STREAM.INFO.CHAT", func(m *nats.Msg) { _ = m.Respond([]byte(<-answers)) }); err != nil {
+	t.Cleanup(nc.Close)
+	return s.ClientURL(), nc
+}
+
+// onQuestion has questions about the stream answered.
+func onQuestion(t *testing.T, nc *nats.Conn, by nats.MsgHandler) {
+	t.Helper()
+	if _, err := nc.Subscribe("$JS.API.STREAM.INFO.CHAT", by); err != nil {
 		t.Fatal(err)
 	}
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	log, err := connect(settings.Settings{NATS: []string{s.ClientURL()}, NATSReplicas: 1}, jetstream.Retention{}, slog.New(slog.DiscardHandler))
-	if err == nil {
-		_ = log.Close()
-		t.Fatal("it was opened")
-	}
-	if len(answers) > 0 || !strings.Contains(err.Error(), "not enabled") {
-		t.Errorf("with %d answers left it gave up: %v", len(answers), err)
+}
+
+// What is acknowledged is on disk, unless the settings say that it need not be.
+func TestWhenMessagesAreOnDisk(t *testing.T) {
+	for fsync, want := range map[settings.Fsync]time.Duration{
+		settings.Defaults().Fsync: 0,
+		settings.FsyncAlways:      0,
+		settings.FsyncInterval:    time.Second,
+	} {
+		config := embedded(settings.Settings{Data: "rooms", Fsync: fsync}, jetstream.Retention{}, nil)
+		if config.SyncInterval != want || config.Dir != "rooms" {
+			t.Errorf("%s: %q is synced every %v, want %v", fsync, config.Dir, config.SyncInterval, want)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ type natsTrust struct {
 func natsTLS(s settings.Settings, log *slog.Logger) (trust natsTrust, err error) {
 	if s.NATSCredentials != "" {
 		if _, err := certs.ReadSecret(s.NATSCredentials, maxCredentials); err != nil {
-			return natsTrust{}, err
+			return natsTrust{}, fmt.Errorf("credentials file %s: %w", s.NATSCredentials, err)
 		}
 	}
 	encrypted := slices.ContainsFunc(s.NATS, func(url string) bool { return strings.HasPrefix(url, "tls:") })

@@ -3,10 +3,12 @@ package daemon
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,7 +60,7 @@ func TestTheAuthoritiesOfNATSAreReplaced(t *testing.T) {
 	}
 	write(roots[0])
 	s := begin(pairs[0])
-	log, err := connect(settings.Settings{NATS: []string{"tls://" + s.Addr().String()}, NATSCA: ca, NATSReplicas: 1},
+	log, err := connect(t.Context(), settings.Settings{NATS: []string{"tls://" + s.Addr().String()}, NATSCA: ca, NATSReplicas: 1},
 		jetstream.Retention{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -87,6 +89,28 @@ func TestTheAuthoritiesOfNATSAreReplaced(t *testing.T) {
 		cancel()
 		if (err == nil) != step.trusted {
 			t.Errorf("%s: asked, it gave %v", step.name, err)
+		}
+	}
+}
+
+// Files that stay broken are logged once, and again when they are broken anew.
+func TestBrokenFilesAreLoggedOnce(t *testing.T) {
+	var logged strings.Builder
+	var broken error
+	l := &latest[int]{what: "--nats-ca", log: slog.New(slog.NewTextHandler(&logged, nil)), read: func() (int, error) { return 1, broken }}
+	if err := l.first(); err != nil {
+		t.Fatal(err)
+	}
+	for i, step := range []struct {
+		broken error
+		lines  int // in the log after it
+	}{{errors.New("cut off"), 1}, {errors.New("cut off"), 1}, {nil, 1}, {errors.New("cut off"), 2}} {
+		broken = step.broken
+		if got := l.get(); got != 1 {
+			t.Errorf("step %d: got %d, want the last good one", i, got)
+		}
+		if lines := strings.Count(logged.String(), "--nats-ca not replaced"); lines != step.lines {
+			t.Errorf("step %d: the log has %d lines of it, want %d", i, lines, step.lines)
 		}
 	}
 }

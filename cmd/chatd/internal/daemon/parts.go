@@ -28,8 +28,8 @@ type parts struct {
 }
 
 // assemble makes the service. withRooms is false for a check, which must not open
-// a log that a running service has open.
-func assemble(config Config, withRooms bool) (p *parts, err error) {
+// a log that a running service has open. With ctx ends the wait for a log.
+func assemble(ctx context.Context, config Config, withRooms bool) (p *parts, err error) {
 	p = &parts{}
 	defer func() {
 		if err != nil {
@@ -51,7 +51,7 @@ func assemble(config Config, withRooms bool) (p *parts, err error) {
 		return p, err
 	}
 	if withRooms {
-		if p.log, p.cluster, err = openLog(s, config.Log); err != nil {
+		if p.log, p.cluster, err = openLog(ctx, s, config.Log); err != nil {
 			return p, err
 		}
 	}

@@ -141,7 +141,7 @@ func size[T int | uint32](field func(*Settings) *T) func(*Settings, string) erro
 			}
 		}
 		n, err := strconv.ParseInt(digits, 10, 64)
-		if err != nil || n > math.MaxInt32 {
+		if err != nil || n < 0 || n > math.MaxInt32 {
 			return fmt.Errorf("%.100q is not a size: write bytes, KiB or MiB, such as 65536 or 64KiB", value)
 		}
 		return setCount(field(s), n*unit)
