@@ -90,7 +90,8 @@ func (c *Conn) Join(ctx context.Context, room string, options ...JoinOption) (*R
 		option.join(r)
 	}
 	r.ctx, r.cancel = context.WithCancelCause(c.mover.ctx)
-	first, err := c.open(ctx, r.whence())
+	md, _ := r.whence()
+	first, err := c.open(ctx, md)
 	if err != nil {
 		r.cancel(err)
 		return nil, err

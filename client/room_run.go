@@ -94,7 +94,8 @@ func (r *Room) reopen(end error) (*Stream, error) {
 			}
 		}
 		ctx, cancel := context.WithTimeout(r.ctx, longestOpening)
-		stream, err := r.conn.open(ctx, r.whence())
+		md, _ := r.whence()
+		stream, err := r.conn.open(ctx, md)
 		cancel()
 		if err == nil && stream.User() != r.user {
 			_ = stream.Close()
@@ -124,15 +125,16 @@ func (r *Room) next() (successor *Stream, rewind bool) {
 	return successor, rewind
 }
 
-// whence is the metadata of a stream that goes on where the one before ended.
-func (r *Room) whence() metadata.MD {
+// whence is the metadata of a stream that goes on where the one before ended, and
+// after which message that is, in a room that has a place.
+func (r *Room) whence() (md metadata.MD, after uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	md := metadata.Pairs(chatpb.MetadataRoom, chatpb.EscapeUser(r.name))
+	md = metadata.Pairs(chatpb.MetadataRoom, chatpb.EscapeUser(r.name))
 	if r.placed {
 		md.Set(chatpb.MetadataAfter, strconv.FormatUint(r.seen, 10))
 	}
-	return md
+	return md, r.seen
 }
 
 // pause waits before the next attempt, and tells the program.
@@ -231,7 +233,7 @@ func (r *Room) lags(behind *line) (until time.Time, yes bool) {
 }
 
 func (r *Room) move(ctx context.Context, to *line, token string) (until time.Time, moved bool, err error) {
-	md := r.whence()
+	md, after := r.whence()
 	s := newStream(ctx, r.conn, md)
 	first, err := r.conn.reach(ctx, s.ctx, to, md, token)
 	if err != nil {
@@ -248,12 +250,12 @@ func (r *Room) move(ctx context.Context, to *line, token string) (until time.Tim
 	}
 	r.mu.Lock()
 	before := r.stream
-	fits := before != nil && r.ended == nil
+	fits := before != nil && r.ended == nil && after <= r.seen
 	if fits {
 		r.successor = s
 	}
 	r.mu.Unlock()
-	if !fits { // it is being reopened, over the newest line that serves
+	if !fits { // it is being reopened, over the newest line that serves, or has gone back
 		_ = s.Close()
 		return time.Time{}, false, nil
 	}
