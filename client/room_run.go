@@ -144,7 +144,7 @@ func (r *Room) pause(end error) error {
 	wait := time.Duration(rand.Float64() * float64(longest)) // so that many do not come at once
 	var e *Error
 	if errors.As(end, &e) {
-		wait += e.RetryAfter
+		wait += e.asked()
 	}
 	r.note(Reconnecting{Err: orLost(r.conn.server, end), Wait: wait})
 	timer := time.NewTimer(wait)
