@@ -45,7 +45,8 @@ type Room struct {
 	over    chan struct{} // closed once ended is set
 
 	// Of the goroutine that receives.
-	tries uint // openings since the room was last live
+	tries uint      // openings since a stream was of use
+	lives time.Time // since when the stream is live; zero: it is not
 
 	mu        sync.Mutex
 	stream    *Stream // nil: reopening

@@ -50,6 +50,20 @@ func TestRoomAskedToWait(t *testing.T) {
 	}
 }
 
+// A server that has streams live and ends them at once, again and again, is asked
+// less and less often.
+func TestRoomThatDoesNotLast(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	address := startOdd(t, realm, func(call chatpb.Chat_ChatStreamServer) error { return liveOnce(call, nil) })
+	room := join(t, dial(t, realm.User("alice"), address), "ops")
+	for event, err := range room.Events(patient(t)) {
+		must(t, err)
+		if e, ok := event.(Reconnecting); ok && e.Wait > firstReopening/4 {
+			return // where the first waits are up to 2 ms
+		}
+	}
+}
+
 // liveOnce admits a stream, has it live and ends it.
 func liveOnce(call chatpb.Chat_ChatStreamServer, ending error) error {
 	if err := call.SendHeader(metadata.Pairs(chatpb.HeaderUser, "alice")); err != nil {

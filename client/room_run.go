@@ -32,6 +32,7 @@ func (r *Room) run(stream *Stream) {
 
 // attend takes what the stream brings and returns how it ended.
 func (r *Room) attend(stream *Stream) error {
+	r.lives = time.Time{}
 	if !r.attach(stream) {
 		_ = stream.Close() // Receive says so
 	}
@@ -137,8 +138,14 @@ func (r *Room) whence() (md metadata.MD, after uint64) {
 	return md, r.seen
 }
 
-// pause waits before the next attempt, and tells the program.
+// pause waits before the next attempt, and tells the program. Which attempt that is
+// counts from the latest stream that was of use: it has been live for a while, or has
+// brought something new.
 func (r *Room) pause(end error) error {
+	if !r.lives.IsZero() && time.Since(r.lives) >= longestReopening {
+		r.tries = 0
+	}
+	r.lives = time.Time{}
 	longest := min(r.first<<min(r.tries, 10), longestReopening)
 	r.tries++
 	wait := time.Duration(rand.Float64() * float64(longest)) // so that many do not come at once
