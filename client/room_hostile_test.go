@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"math"
 	"testing"
 	"time"
@@ -61,6 +62,30 @@ func TestRoomThatDoesNotLast(t *testing.T) {
 		if e, ok := event.(Reconnecting); ok && e.Wait > firstReopening/4 {
 			return // where the first waits are up to 2 ms
 		}
+	}
+}
+
+// A stream that ends before the room has begun has Join say so, and it waits for no
+// other.
+func TestJoinWithoutBeginning(t *testing.T) {
+	for name, ending := range map[string]error{
+		"in good order": nil,
+		"in a fault":    status.Error(codes.Unavailable, "a fault of the test's"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			realm := authtest.NewRealm(t)
+			address := startOdd(t, realm, func(call chatpb.Chat_ChatStreamServer) error {
+				if err := call.SendHeader(metadata.Pairs(chatpb.HeaderUser, "alice")); err != nil {
+					return err
+				}
+				return ending
+			})
+			_, err := dial(t, realm.User("alice"), address).Join(patient(t), "ops", hurry{})
+			var lost *Error
+			if !errors.As(err, &lost) || lost.Code != codes.Unavailable || !lost.Retryable() {
+				t.Errorf("got %v, want a retryable UNAVAILABLE", err)
+			}
+		})
 	}
 }
 

@@ -89,6 +89,8 @@ func (r *Room) reopen(end error) (*Stream, error) {
 			end = nil
 		case r.final(end, admitted):
 			return nil, end
+		case !r.hasBegun(): // Join says so, and waits for no other
+			return nil, orLost(r.conn.server, end)
 		default:
 			if err := r.pause(end); err != nil {
 				return nil, err
@@ -108,6 +110,12 @@ func (r *Room) reopen(end error) (*Stream, error) {
 		}
 		end, admitted = err, false
 	}
+}
+
+func (r *Room) hasBegun() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.begun
 }
 
 // next returns the stream to go on with, if there is one already, and whether the
