@@ -130,6 +130,14 @@ func TestRoomsAndMembers(t *testing.T) {
 	}
 }
 
+// Before 0 is from the end of the room on.
+func TestCheckPageBeforeZero(t *testing.T) {
+	zero := uint64(0)
+	if err := (reading{before: &zero}).checkPage("", []Message{{Sequence: 5}, {Sequence: 4}}, false); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
+
 // oddPages answers with the same page each time.
 type oddPages struct {
 	chatpb.UnimplementedChatServer
