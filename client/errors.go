@@ -36,7 +36,7 @@ type Error struct {
 	// Text says in words what happened and what to do.
 	Text string
 	// RetryAfter is how long the server asks to wait; zero where it does not. What
-	// this package tries again by itself waits a minute of that at most.
+	// this package tries again by itself waits five minutes of that at most.
 	RetryAfter time.Duration
 	// Oldest is, of auth.CursorGone, the earliest sequence after which the room
 	// can be read whole; 0 otherwise.
@@ -99,7 +99,7 @@ func (e *Error) Retryable() bool {
 
 // longestAsked bounds what a server can ask for: by a slip of its own, or of what
 // stands before it, it would have a client wait for ever.
-const longestAsked = time.Minute
+const longestAsked = 5 * time.Minute
 
 // asked is how long to wait for the server's sake.
 func (e *Error) asked() time.Duration { return min(e.RetryAfter, longestAsked) }
