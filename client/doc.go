@@ -35,10 +35,10 @@
 //
 // A [Room] outlives its streams. Where one ends that another can replace, the Room
 // opens it by itself, first at once or nearly so and then less and less often up to
-// every five seconds, or when the server asks it to, and goes on from where it was:
-// its program receives every message once and in order, and what it has sent and
-// has not had acknowledged goes out again, to be stored once. [Room.Events] tells
-// of that and of who comes and goes.
+// every five seconds, or when the server asks it to, within five minutes, and goes on
+// from where it was: its program receives every message once and in order, and what
+// it has sent and has not had acknowledged goes out again, to be stored once.
+// [Room.Events] tells of that and of who comes and goes.
 //
 // What a program keeps of its place is the sequence of the last message that it
 // has dealt with. With [After] it goes on from there when it runs again.

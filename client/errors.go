@@ -35,7 +35,8 @@ type Error struct {
 	Reason auth.Reason
 	// Text says in words what happened and what to do.
 	Text string
-	// RetryAfter is how long the server asks to wait; zero where it does not.
+	// RetryAfter is how long the server asks to wait; zero where it does not. What
+	// this package tries again by itself waits five minutes of that at most.
 	RetryAfter time.Duration
 	// Oldest is, of auth.CursorGone, the earliest sequence after which the room
 	// can be read whole; 0 otherwise.
@@ -96,6 +97,13 @@ func (e *Error) Retryable() bool {
 	}
 }
 
+// longestAsked bounds what a server can ask for: by a slip of its own, or of what
+// stands before it, it would have a client wait for ever.
+const longestAsked = 5 * time.Minute
+
+// asked is how long to wait for the server's sake.
+func (e *Error) asked() time.Duration { return min(e.RetryAfter, longestAsked) }
+
 // fromStatus makes the Error of a call that ended with err. The link's failure
 // explains why there was no connection to make the call on.
 func fromStatus(server string, err, failure error) *Error {
@@ -105,7 +113,7 @@ func fromStatus(server string, err, failure error) *Error {
 	for _, detail := range st.Details() {
 		switch detail := detail.(type) {
 		case *errdetails.RetryInfo:
-			e.RetryAfter = detail.GetRetryDelay().AsDuration()
+			e.RetryAfter = max(0, detail.GetRetryDelay().AsDuration())
 		case *errdetails.ErrorInfo:
 			if e.Reason == auth.CursorGone && detail.GetDomain() == auth.Domain {
 				e.Oldest, _ = strconv.ParseUint(detail.GetMetadata()["oldest"], 10, 64)

@@ -214,7 +214,7 @@ func (m *mover) failed(to *line, goal time.Time, token string, err error) {
 	least := betweenTokens
 	var refusal *Error
 	if errors.As(err, &refusal) {
-		least = max(least, refusal.RetryAfter)
+		least = max(least, refusal.asked())
 	}
 	if event.Final {
 		to.moving.spent = token

@@ -98,7 +98,7 @@ func (k *keeper) refused(via *line, goal time.Time, token string, err error) {
 	var refusal *Error
 	if errors.As(err, &refusal) {
 		event.Final = refusal.refusesToken()
-		least = max(least, refusal.RetryAfter)
+		least = max(least, refusal.asked())
 	}
 	if event.Final {
 		via.pace.spent = token

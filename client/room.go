@@ -45,7 +45,8 @@ type Room struct {
 	over    chan struct{} // closed once ended is set
 
 	// Of the goroutine that receives.
-	tries uint // openings since the room was last live
+	tries uint      // openings since a stream was of use
+	lives time.Time // since when the stream is live; zero: it is not
 
 	mu        sync.Mutex
 	stream    *Stream // nil: reopening
@@ -90,7 +91,8 @@ func (c *Conn) Join(ctx context.Context, room string, options ...JoinOption) (*R
 		option.join(r)
 	}
 	r.ctx, r.cancel = context.WithCancelCause(c.mover.ctx)
-	first, err := c.open(ctx, r.whence())
+	md, _ := r.whence()
+	first, err := c.open(ctx, md)
 	if err != nil {
 		r.cancel(err)
 		return nil, err

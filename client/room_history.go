@@ -42,6 +42,38 @@ type reading struct {
 	limit         int     // 0: none
 }
 
+// past is where the reading goes on from after a message.
+func (read reading) past(sequence uint64) reading {
+	if read.after != nil {
+		read.after = &sequence
+	} else {
+		read.before = &sequence
+	}
+	return read
+}
+
+// checkPage refuses what would have the reading go in circles, tell something twice,
+// or end before its end.
+func (read reading) checkPage(server string, page []Message, more bool) error {
+	for _, m := range page {
+		switch {
+		case read.after != nil && m.Sequence <= *read.after:
+			return outOfOrder(server)
+		case read.before != nil && *read.before > 0 && m.Sequence >= *read.before: // 0 is the end of the room
+			return outOfOrder(server)
+		}
+		read = read.past(m.Sequence)
+	}
+	if more && len(page) == 0 {
+		return outOfOrder(server)
+	}
+	return nil
+}
+
+func outOfOrder(server string) error {
+	return &Error{Server: server, Code: codes.Internal, Text: "the server's answer does not go on from the one before: ask its operator"}
+}
+
 // History returns messages that a room's log keeps, page after page as they are
 // asked for: with a [From] the oldest first, and otherwise, or with [Before], the
 // newest first. It ends with the last one that is kept, or after as many as
@@ -69,15 +101,10 @@ func (c *Conn) History(ctx context.Context, room string, options ...HistoryOptio
 					return
 				}
 			}
-			if left -= len(page); !more || len(page) == 0 || read.limit > 0 && left <= 0 {
+			if left -= len(page); !more || read.limit > 0 && left <= 0 {
 				return
 			}
-			last := page[len(page)-1].Sequence
-			if read.after != nil {
-				read.after = &last
-			} else {
-				read.before = &last
-			}
+			read = read.past(page[len(page)-1].Sequence)
 		}
 	}
 }
@@ -107,7 +134,7 @@ func (c *Conn) historyPage(ctx context.Context, room string, read reading, left 
 	if read.after == nil {
 		slices.Reverse(page)
 	}
-	return page, answer.More, nil
+	return page, answer.More, read.checkPage(c.server, page, answer.More)
 }
 
 // messageOf is a message as the wire has it.
@@ -137,6 +164,10 @@ func (c *Conn) Rooms(ctx context.Context) iter.Seq2[RoomInfo, error] {
 				return
 			}
 			for _, room := range page.Rooms {
+				if room.Name <= request.After {
+					yield(RoomInfo{}, outOfOrder(c.server))
+					return
+				}
 				name, err := chatpb.UnescapeUser(room.Name)
 				if err != nil {
 					name = room.Name
@@ -146,7 +177,11 @@ func (c *Conn) Rooms(ctx context.Context) iter.Seq2[RoomInfo, error] {
 				}
 				request.After = room.Name
 			}
-			if !page.More || len(page.Rooms) == 0 {
+			if !page.More {
+				return
+			}
+			if len(page.Rooms) == 0 {
+				yield(RoomInfo{}, outOfOrder(c.server))
 				return
 			}
 		}

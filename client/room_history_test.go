@@ -4,13 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"testing"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"securechat/auth"
+	"securechat/auth/authtest"
+	"securechat/certs"
+	chatpb "securechat/proto/chat"
 )
 
 func TestHistoryRefused(t *testing.T) {
@@ -123,4 +128,77 @@ func TestRoomsAndMembers(t *testing.T) {
 	if len(members) != 1 || members[0].User != "alice" || members[0].Since.IsZero() {
 		t.Errorf("got %+v", members)
 	}
+}
+
+// Before 0 is from the end of the room on.
+func TestCheckPageBeforeZero(t *testing.T) {
+	zero := uint64(0)
+	if err := (reading{before: &zero}).checkPage("", []Message{{Sequence: 5}, {Sequence: 4}}, false); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
+
+// oddPages answers with the same page each time.
+type oddPages struct {
+	chatpb.UnimplementedChatServer
+	messages []uint64
+	rooms    []string
+}
+
+func (o oddPages) History(context.Context, *chatpb.HistoryRequest) (*chatpb.HistoryResponse, error) {
+	answer := &chatpb.HistoryResponse{More: true}
+	for _, sequence := range o.messages {
+		answer.Messages = append(answer.Messages, &chatpb.ChatMessage{User: "bob", Sequence: sequence})
+	}
+	return answer, nil
+}
+
+func (o oddPages) Rooms(context.Context, *chatpb.RoomsRequest) (*chatpb.RoomsResponse, error) {
+	answer := &chatpb.RoomsResponse{More: true}
+	for _, name := range o.rooms {
+		answer.Rooms = append(answer.Rooms, &chatpb.Room{Name: name})
+	}
+	return answer, nil
+}
+
+// A server whose pages do not go on is asked once more at most, and found out: what
+// it says is told once, and not taken for all that there is.
+func TestPagesThatDoNotGoOn(t *testing.T) {
+	for name, test := range map[string]struct {
+		odd                        oddPages
+		forwards, backwards, rooms int // told before
+	}{
+		"repeated":     {oddPages{messages: []uint64{4, 5}, rooms: []string{"a", "b"}}, 2, 2, 2},
+		"out of order": {oddPages{messages: []uint64{5, 4}, rooms: []string{"b", "a"}}, 0, 0, 1},
+		"doubled":      {oddPages{messages: []uint64{4, 4}, rooms: []string{"a", "a"}}, 0, 0, 1},
+		"without end":  {oddPages{}, 0, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			realm := authtest.NewRealm(t)
+			srv := grpc.NewServer(grpc.Creds(certs.ServerCredentials(realm.Server())))
+			chatpb.RegisterChatServer(srv, test.odd)
+			conn := dial(t, realm.User("alice"), realm.Serve(srv))
+			wantFoundOut(t, "forwards", conn.History(patient(t), "ops", FromStart()), test.forwards)
+			wantFoundOut(t, "backwards", conn.History(patient(t), "ops"), test.backwards)
+			wantFoundOut(t, "rooms", conn.Rooms(patient(t)), test.rooms)
+		})
+	}
+}
+
+func wantFoundOut[T any](t *testing.T, what string, pages iter.Seq2[T, error], want int) {
+	t.Helper()
+	told := 0
+	for _, err := range pages {
+		var odd *Error
+		switch {
+		case err == nil && told < want:
+			told++
+		case !errors.As(err, &odd) || odd.Code != codes.Internal || told != want:
+			t.Errorf("%s: got %v after %d, want an error after %d", what, err, told, want)
+			return
+		default:
+			return
+		}
+	}
+	t.Errorf("%s: it ends after %d as if that were all", what, told)
 }

@@ -6,7 +6,11 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
+	"google.golang.org/grpc/codes"
+
+	"securechat/auth"
 	chatpb "securechat/proto/chat"
 )
 
@@ -199,4 +203,59 @@ func TestRoomReaders(t *testing.T) {
 			t.Errorf("%d of %d have an event", n, readers)
 		}
 	})
+}
+
+// A stream that was asked for from further on than the room has gone back to
+// meanwhile is none to go on with.
+func TestRoomAttach(t *testing.T) {
+	realm, server := startRooms(t)
+	conn := dial(t, realm.User("alice"), server.Address())
+	for _, rewind := range []bool{false, true} {
+		r := &Room{conn: conn, wake: make(chan struct{}, 1), rewind: rewind}
+		if fits := r.attach(open(t, conn)); fits == rewind {
+			t.Errorf("goes back %v: the stream fits %v", rewind, fits)
+		}
+	}
+}
+
+// Attempts are counted from a stream that was live for a while or has brought
+// something new, and no other.
+func TestRoomTries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &Room{ctx: t.Context(), conn: &Conn{}, first: firstReopening, arrived: make(chan struct{}, 1), user: "alice", placed: true, seen: 9}
+		pause := func(lived time.Duration, want uint) {
+			t.Helper()
+			r.lives = time.Now().Add(-lived)
+			must(t, r.pause(errLost))
+			if r.tries != want {
+				t.Errorf("lived %v: this was attempt %d, want %d", lived, r.tries, want)
+			}
+		}
+		pause(time.Millisecond, 1)
+		pause(longestReopening-time.Millisecond, 2)
+		pause(longestReopening, 1)
+		must(t, r.pause(errLost))
+		if r.tries != 2 {
+			t.Errorf("what one stream was counts for attempt %d", r.tries)
+		}
+		r.take(Message{Kind: KindMessage, User: "bob", Sequence: 9})
+		pause(0, 3) // nothing new
+		r.take(Message{Kind: KindMessage, User: "bob", Sequence: 10})
+		pause(0, 1)
+		p := &Posted{id: "mine", room: r, done: make(chan struct{}), sent: true, resent: true}
+		r.pending, r.sent, r.slots = []*Posted{p}, 1, make(chan struct{}, 1)
+		r.slots <- struct{}{}
+		r.take(Message{Kind: KindAcknowledgement, ID: "mine", Sequence: 8})
+		pause(0, 1)
+	})
+}
+
+// An authority that has run out may have a successor, for a stream that was admitted.
+func TestRoomFinal(t *testing.T) {
+	for _, reason := range []auth.Reason{auth.TokenExpired, auth.TokenKeyRetired, auth.CertificateExpired, auth.SessionExpired} {
+		e := &Error{Code: codes.Unauthenticated, Reason: reason}
+		if r := new(Room); r.final(e, true) || !r.final(e, false) {
+			t.Errorf("%s: final %v once admitted, %v when refused", reason, r.final(e, true), r.final(e, false))
+		}
+	}
 }

@@ -174,6 +174,9 @@ func (r *Room) said(m Message) RoomEvent {
 	}
 	r.mu.Unlock()
 	r.confirm(p, m)
+	if fresh || p != nil {
+		r.tries = 0
+	}
 	if !fresh {
 		return nil
 	}
@@ -198,6 +201,9 @@ func (r *Room) stored(m Message) RoomEvent {
 	}
 	r.mu.Unlock()
 	r.confirm(p, m)
+	if fresh || p != nil {
+		r.tries = 0
+	}
 	if !fresh {
 		return nil
 	}
@@ -232,7 +238,7 @@ func (r *Room) reach(sequence uint64) bool {
 // isLive takes the end of what was missed. In a room that has moved that may be a
 // place which the program is past: the stream before went on until this one had begun.
 func (r *Room) isLive(sequence uint64) RoomEvent {
-	r.tries = 0
+	r.lives = time.Now()
 	r.mu.Lock()
 	r.reach(sequence)
 	r.live = true

@@ -32,6 +32,7 @@ func (r *Room) run(stream *Stream) {
 
 // attend takes what the stream brings and returns how it ended.
 func (r *Room) attend(stream *Stream) error {
+	r.lives = time.Time{}
 	if !r.attach(stream) {
 		_ = stream.Close() // Receive says so
 	}
@@ -88,13 +89,16 @@ func (r *Room) reopen(end error) (*Stream, error) {
 			end = nil
 		case r.final(end, admitted):
 			return nil, end
+		case !r.hasBegun(): // Join says so, and waits for no other
+			return nil, orLost(r.conn.server, end)
 		default:
 			if err := r.pause(end); err != nil {
 				return nil, err
 			}
 		}
 		ctx, cancel := context.WithTimeout(r.ctx, longestOpening)
-		stream, err := r.conn.open(ctx, r.whence())
+		md, _ := r.whence()
+		stream, err := r.conn.open(ctx, md)
 		cancel()
 		if err == nil && stream.User() != r.user {
 			_ = stream.Close()
@@ -106,6 +110,12 @@ func (r *Room) reopen(end error) (*Stream, error) {
 		}
 		end, admitted = err, false
 	}
+}
+
+func (r *Room) hasBegun() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.begun
 }
 
 // next returns the stream to go on with, if there is one already, and whether the
@@ -124,25 +134,32 @@ func (r *Room) next() (successor *Stream, rewind bool) {
 	return successor, rewind
 }
 
-// whence is the metadata of a stream that goes on where the one before ended.
-func (r *Room) whence() metadata.MD {
+// whence is the metadata of a stream that goes on where the one before ended, and
+// after which message that is, in a room that has a place.
+func (r *Room) whence() (md metadata.MD, after uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	md := metadata.Pairs(chatpb.MetadataRoom, chatpb.EscapeUser(r.name))
+	md = metadata.Pairs(chatpb.MetadataRoom, chatpb.EscapeUser(r.name))
 	if r.placed {
 		md.Set(chatpb.MetadataAfter, strconv.FormatUint(r.seen, 10))
 	}
-	return md
+	return md, r.seen
 }
 
-// pause waits before the next attempt, and tells the program.
+// pause waits before the next attempt, and tells the program. Which attempt that is
+// counts from the latest stream that was of use: it has been live for a while, or has
+// brought something new.
 func (r *Room) pause(end error) error {
+	if !r.lives.IsZero() && time.Since(r.lives) >= longestReopening {
+		r.tries = 0
+	}
+	r.lives = time.Time{}
 	longest := min(r.first<<min(r.tries, 10), longestReopening)
 	r.tries++
 	wait := time.Duration(rand.Float64() * float64(longest)) // so that many do not come at once
 	var e *Error
 	if errors.As(end, &e) {
-		wait += e.RetryAfter
+		wait += e.asked()
 	}
 	r.note(Reconnecting{Err: orLost(r.conn.server, end), Wait: wait})
 	timer := time.NewTimer(wait)
@@ -231,7 +248,7 @@ func (r *Room) lags(behind *line) (until time.Time, yes bool) {
 }
 
 func (r *Room) move(ctx context.Context, to *line, token string) (until time.Time, moved bool, err error) {
-	md := r.whence()
+	md, after := r.whence()
 	s := newStream(ctx, r.conn, md)
 	first, err := r.conn.reach(ctx, s.ctx, to, md, token)
 	if err != nil {
@@ -248,12 +265,12 @@ func (r *Room) move(ctx context.Context, to *line, token string) (until time.Tim
 	}
 	r.mu.Lock()
 	before := r.stream
-	fits := before != nil && r.ended == nil
+	fits := before != nil && r.ended == nil && after <= r.seen
 	if fits {
 		r.successor = s
 	}
 	r.mu.Unlock()
-	if !fits { // it is being reopened, over the newest line that serves
+	if !fits { // it is being reopened, over the newest line that serves, or has gone back
 		_ = s.Close()
 		return time.Time{}, false, nil
 	}

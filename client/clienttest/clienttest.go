@@ -92,7 +92,7 @@ func New(t testing.TB, realm *authtest.Realm) *Server {
 	}
 	s.address = listener.Addr().String()
 	s.hosts = &hosts{Listener: listener, open: map[net.Conn]struct{}{}}
-	srv := grpc.NewServer(grpc.Creds(certs.ServerCredentials(realm.Server())), grpc.StaticStreamWindowSize(64<<10),
+	srv := grpc.NewServer(grpc.Creds(certs.ServerCredentials(realm.Server())), grpc.StaticStreamWindowSize(64<<10), grpc.WaitForHandlers(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: time.Second, PermitWithoutStream: true}))
 	chatpb.RegisterChatServer(srv, &service{server: s})
 	served := make(chan error, 1)

@@ -48,7 +48,11 @@ func converse(c *cobra.Command, v *visit, room string, from ...client.JoinOption
 	lines, release := stdin(c.InOrStdin())
 	defer release()
 	person := isTerminal(c.InOrStdin())
-	t := &talker{room: joined, source: lines, run: rand.Text() + "-", quiet: person && isTerminal(c.OutOrStdout()) && !v.asJSON}
+	var source texts = lines
+	if person {
+		source = &typed{lines: lines, notices: c.ErrOrStderr()}
+	}
+	t := &talker{room: joined, source: source, run: rand.Text() + "-", quiet: person && isTerminal(c.OutOrStdout()) && !v.asJSON}
 	if person {
 		fmt.Fprintf(c.ErrOrStderr(), "you are in %s as %s; each line is a message, Ctrl-D ends\n", cli.Printable(room), cli.Printable(joined.User()))
 	}

@@ -71,3 +71,20 @@ func FuzzLines(f *testing.F) {
 		}
 	})
 }
+
+// What a person types that cannot be sent ends nothing: the person is told.
+func TestTypedPassesOver(t *testing.T) {
+	var notices strings.Builder
+	source := &typed{lines: newLines(strings.NewReader("one\ntw\xf6\nthree\n")), notices: &notices}
+	for _, want := range []string{"one", "three"} {
+		if text, err := source.next(); err != nil || text != want {
+			t.Errorf("got %q, %v, want %q", text, err, want)
+		}
+	}
+	if _, err := source.next(); err != io.EOF {
+		t.Errorf("got %v, want the end", err)
+	}
+	if want := "chat: line 2 is not valid UTF-8 and has not been sent\n"; notices.String() != want {
+		t.Errorf("the notices are %q, want %q", notices.String(), want)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -162,6 +163,18 @@ func (*oneText) stop()        {}
 type typed struct {
 	*lines
 	notices io.Writer
+}
+
+// next passes over what cannot be sent, and says so: a slip of the keyboard is to end
+// no conversation.
+func (t *typed) next() (string, error) {
+	for {
+		text, err := t.lines.next()
+		if err != nil || utf8.ValidString(text) {
+			return text, err
+		}
+		fmt.Fprintf(t.notices, "chat: %s is not valid UTF-8 and has not been sent\n", t.name())
+	}
 }
 
 func (t *typed) welcome(server string, stream interface {
