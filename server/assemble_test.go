@@ -173,11 +173,8 @@ func (l lingering) ChatStream(chatpb.Chat_ChatStreamServer) error {
 func TestShutdownWaitsForHandlersThatWereCut(t *testing.T) {
 	realm := authtest.NewRealm(t)
 	release, left := make(chan struct{}), &atomic.Bool{}
-	expires := time.Now().Add(time.Hour).Truncate(time.Second)
-	ahead := time.Until(expires) - 300*time.Millisecond
 	s, err := assemble(Config{
 		Certificates: realm.Server(), Tokens: realm.Verifier(), Log: slog.New(slog.DiscardHandler),
-		Now: func() time.Time { return time.Now().Add(ahead) },
 	}, lingering{release: release, left: left})
 	if err != nil {
 		t.Fatal(err)
@@ -188,13 +185,19 @@ func TestShutdownWaitsForHandlersThatWereCut(t *testing.T) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(listener) }()
-	alice := realm.User("alice", func(c *auth.MintClaims) { c.Expires = expires })
+	alice := realm.User("alice")
 	stream, err := chatpb.NewChatClient(alice.Dial(listener.Addr().String())).ChatStream(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stream.Recv(); status.Code(err) != codes.Unauthenticated {
-		t.Fatalf("the stream ended with %v, want UNAUTHENTICATED", err)
+	if _, err := stream.Header(); err != nil { // it is admitted
+		t.Fatal(err)
+	}
+	for _, session := range s.Sessions() {
+		s.End(session.ID)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.PermissionDenied {
+		t.Fatalf("the stream ended with %v, want PERMISSION_DENIED", err)
 	}
 	time.AfterFunc(50*time.Millisecond, func() { close(release) })
 	s.Shutdown(t.Context())

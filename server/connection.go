@@ -22,8 +22,8 @@ const (
 	crumbPays = 1 << 10
 	maxCrumbs = 1000
 
-	// looksPerStall is how often a connection is looked at in the time that a
-	// client may leave the end of a stream untaken.
+	// looksPerStall is how often a client is looked at in the time in which it must
+	// have taken something of what is for it.
 	looksPerStall = 10
 )
 

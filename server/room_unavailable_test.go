@@ -42,9 +42,13 @@ func (l *unreadLog) Read(ctx context.Context, key room.Key, after uint64, limit 
 // what was said before it is acknowledged. Nobody else's stream ends.
 func TestALogThatCannotBeAskedForAnID(t *testing.T) {
 	log := newUnreadLog(t)
-	c := openRooms(t, onLog(log))
+	lines := &journal{}
+	c := openRooms(t, onLog(log), func(config *server.Config) { config.Log = lines.logger() })
 	user := c.member("alice")
-	alice, bob := c.join(user, "lobby"), c.join(c.member("bob"), "lobby")
+	alice, bob := c.join(user, "lobby"), c.join(c.realm.User("bob", rights("r", "lobby")), "lobby")
+	waitFor(t, "end of the reading ahead for alice, who alone may post", func() bool {
+		return len(lines.lines(t, "the ids of a room's messages could not be read")) == 1
+	})
 	release := log.HoldAppends()
 	defer release()
 	refused := log.refused.Load()

@@ -28,8 +28,8 @@ type Rooms struct {
 	// Default 1,024 and 1 MiB.
 	Queue, QueueBytes int
 	// Lag is how long a member may be further behind than that before it is cut
-	// with SLOW_CONSUMER. One that takes nothing of its replay for that long, or up
-	// to twice as long, is cut, too. Default 5 s.
+	// with SLOW_CONSUMER. One that takes nothing of its replay for that long is cut,
+	// too. Default 5 s.
 	Lag time.Duration
 	// MessagesPerSecond is how many messages one user may send to rooms, on all
 	// streams together; what comes faster is read later. 0 sets no bound.

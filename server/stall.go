@@ -9,21 +9,25 @@ import (
 // A stall finds out that the client of a stream takes nothing of a message that is
 // being sent to it. One that takes it slowly may: a large message on a slow line
 // takes its time.
+//
+// Time is counted in looks: while the process is held up, stopped for example, no
+// looks are taken either, and none of that time is the client's.
 type stall struct {
 	call  *callStream // nil: what it takes is not known
-	after time.Duration
-	stuck func() // called once nothing has been taken for that long
+	every time.Duration
+	stuck func() // called once nothing has been taken for looksPerStall looks
 	timer *time.Timer
 
 	mu      sync.Mutex
 	sending bool
 	seen    uint64    // how much had been taken at the last look, or when the sending began
 	since   time.Time // when that was
+	idle    int       // how many looks have found no more than that
 }
 
 // newStall watches the stream of ctx until stop is called.
 func newStall(ctx context.Context, after time.Duration, stuck func()) *stall {
-	s := &stall{after: after, stuck: stuck}
+	s := &stall{every: after / looksPerStall, stuck: stuck}
 	if s.call, _ = ctx.Value(streamKey{}).(*callStream); s.call != nil {
 		s.call.watch()
 	}
@@ -44,15 +48,14 @@ func (s *stall) stop() {
 func (s *stall) sends() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sending = true
-	s.note()
+	s.sending, s.seen, s.idle = true, s.taken(), 0
+	s.again()
 }
 
-// note has the next look taken in the time that the client has from now on. With mu
-// held.
-func (s *stall) note() {
-	s.seen, s.since = s.taken(), time.Now()
-	s.timer.Reset(s.after)
+// again has the next look taken. With mu held.
+func (s *stall) again() {
+	s.since = time.Now()
+	s.timer.Reset(s.every)
 }
 
 func (s *stall) sent() {
@@ -65,16 +68,24 @@ func (s *stall) sent() {
 // look may come late, when the message that it was for has been sent and another is
 // under way, whose own look is to come.
 func (s *stall) look() {
-	s.mu.Lock()
-	due := s.sending && time.Since(s.since) >= s.after
-	stuck := due && s.taken() == s.seen
-	if due && !stuck {
-		s.note()
-	}
-	s.mu.Unlock()
-	if stuck {
+	if s.looked() {
 		s.stuck()
 	}
+}
+
+func (s *stall) looked() (stuck bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.sending || time.Since(s.since) < s.every {
+		return false
+	}
+	if taken := s.taken(); taken != s.seen {
+		s.seen, s.idle = taken, 0
+	} else if s.idle++; s.idle == looksPerStall {
+		return true
+	}
+	s.again()
+	return false
 }
 
 func (s *stall) taken() uint64 {

@@ -16,8 +16,14 @@ func TestStall(t *testing.T) {
 		during func(data func(), s *stall)
 		stuck  bool
 	}{
-		"nothing is taken":                {func(_ func(), s *stall) { s.sends(); time.Sleep(after) }, true},
-		"some is taken, and then nothing": {func(data func(), s *stall) { s.sends(); time.Sleep(4 * time.Second); data(); time.Sleep(2 * after) }, true},
+		"nothing is taken":             {func(_ func(), s *stall) { s.sends(); time.Sleep(after) }, true},
+		"nothing is taken for a while": {func(_ func(), s *stall) { s.sends(); time.Sleep(after - 1) }, false},
+		"some is taken, and then nothing": {func(data func(), s *stall) {
+			s.sends()
+			time.Sleep(4 * time.Second)
+			data()
+			time.Sleep(after + after/looksPerStall)
+		}, true},
 		"some is taken now and then": {func(data func(), s *stall) {
 			s.sends()
 			for range 5 {
@@ -40,6 +46,17 @@ func TestStall(t *testing.T) {
 			s.sends()
 			s.look()
 		}, false},
+		"the process is held up before a look": {func(_ func(), s *stall) {
+			s.sends()
+			s.since = s.since.Add(-time.Hour)
+			s.look()
+		}, false},
+		"it is held up, and then nothing is taken": {func(_ func(), s *stall) {
+			s.sends()
+			s.since = s.since.Add(-time.Hour)
+			s.look()
+			time.Sleep(after) // the bubble's clock
+		}, true},
 		"it is not watched any more": {func(_ func(), s *stall) { s.sends(); s.stop(); time.Sleep(2 * after) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {

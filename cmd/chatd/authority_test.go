@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -30,14 +31,22 @@ func TestARefreshedStreamLivesOn(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	alice := w.citizen("alice", w.roots[0], w.signers[0])
-	soon := time.Now().Add(3 * time.Second).Truncate(time.Second)
-	conn := alice.dial()
-	stays, ends := openPlain(ctx, t, conn, alice.token(soon)), openPlain(ctx, t, alice.dial(), alice.token(soon))
-	later := soon.Add(time.Hour)
-	answer, err := authpb.NewSessionClient(conn).Refresh(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+alice.token(later)), &authpb.RefreshRequest{})
-	if err != nil || answer.Streams != 1 || answer.Expires != later.UTC().Format(time.RFC3339) {
-		t.Fatalf("refreshed %v, %v, want one stream until %v", answer, err, later)
-	}
+	var ends chatpb.Chat_ChatStreamClient
+	stays, _ := inLife(t, 3*time.Second, func(soon time.Time) (stays chatpb.Chat_ChatStreamClient, err error) {
+		conn := alice.dial()
+		if stays, err = admitted(ctx, conn, alice.token(soon)); err != nil {
+			return nil, err
+		}
+		if ends, err = admitted(ctx, alice.dial(), alice.token(soon)); err != nil {
+			return nil, err
+		}
+		later := soon.Add(time.Hour)
+		answer, err := authpb.NewSessionClient(conn).Refresh(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+alice.token(later)), &authpb.RefreshRequest{})
+		if err != nil || answer.Streams != 1 || answer.Expires != later.UTC().Format(time.RFC3339) {
+			return nil, fmt.Errorf("refreshed %v, %v, want one stream until %v", answer, err, later)
+		}
+		return stays, nil
+	})
 	if _, err := ends.Recv(); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("the stream on another connection ended with %v", err)
 	}
@@ -56,31 +65,37 @@ func TestAStoppedProcessCatchesUp(t *testing.T) {
 	w := newTown(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	expires := time.Now().Add(4 * time.Second).Truncate(time.Second)
-	later := expires.Add(time.Hour)
-	passing, err := w.roots[0].IssueUser("passing", certs.IssueOptions{NotAfter: expires})
-	if err != nil {
-		t.Fatal(err)
-	}
+	later := time.Now().Add(time.Hour)
 	type stopped struct {
 		citizen *citizen
 		until   time.Time
 		reason  auth.Reason
 		streams []chatpb.Chat_ChatStreamClient
 	}
-	all := []*stopped{
-		{citizen: w.citizen("expiring", w.roots[0], w.signers[0]), until: expires, reason: auth.TokenExpired},
-		{citizen: &citizen{town: w, name: "passing", signer: w.signers[0], issued: passing}, until: later, reason: auth.CertificateExpired},
-		{citizen: w.citizen("revoked", w.roots[0], w.signers[0]), until: later, reason: auth.TokenRevoked},
-		{citizen: w.citizen("untrusted", w.roots[1], w.signers[0]), until: later, reason: auth.CertificateUntrusted},
-		{citizen: w.citizen("retired", w.roots[0], w.signers[1]), until: later, reason: auth.TokenKeyRetired},
-	}
-	for _, s := range all {
-		conn := s.citizen.dial()
-		for range 20 {
-			s.streams = append(s.streams, openPlain(ctx, t, conn, s.citizen.token(s.until)))
+	all, expires := inLife(t, 4*time.Second, func(expires time.Time) ([]*stopped, error) {
+		passing, err := w.roots[0].IssueUser("passing", certs.IssueOptions{NotAfter: expires})
+		if err != nil {
+			return nil, err
 		}
-	}
+		all := []*stopped{
+			{citizen: w.citizen("expiring", w.roots[0], w.signers[0]), until: expires, reason: auth.TokenExpired},
+			{citizen: &citizen{town: w, name: "passing", signer: w.signers[0], issued: passing}, until: later, reason: auth.CertificateExpired},
+			{citizen: w.citizen("revoked", w.roots[0], w.signers[0]), until: later, reason: auth.TokenRevoked},
+			{citizen: w.citizen("untrusted", w.roots[1], w.signers[0]), until: later, reason: auth.CertificateUntrusted},
+			{citizen: w.citizen("retired", w.roots[0], w.signers[1]), until: later, reason: auth.TokenKeyRetired},
+		}
+		for _, s := range all {
+			conn := s.citizen.dial()
+			for range 20 {
+				stream, err := admitted(ctx, conn, s.citizen.token(s.until))
+				if err != nil {
+					return nil, err
+				}
+				s.streams = append(s.streams, stream)
+			}
+		}
+		return all, nil
+	})
 	alice := w.citizen("alice", w.roots[0], w.signers[0])
 	undisturbed := openPlain(ctx, t, alice.dial(), alice.token(later))
 

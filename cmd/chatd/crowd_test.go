@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
 	"securechat/auth"
@@ -37,13 +36,9 @@ type member struct {
 
 // openMember opens a stream and waits until it is admitted.
 func openMember(ctx context.Context, conn *grpc.ClientConn, token string, every time.Duration) (*member, error) {
-	stream, err := chatpb.NewChatClient(conn).ChatStream(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token))
+	stream, err := admitted(ctx, conn, token)
 	if err != nil {
 		return nil, err
-	}
-	if header, err := stream.Header(); err != nil || len(header.Get(chatpb.HeaderUser)) == 0 {
-		_, err = stream.Recv()
-		return nil, fmt.Errorf("not admitted: %w", err)
 	}
 	from, ok := peer.FromContext(stream.Context())
 	if !ok {

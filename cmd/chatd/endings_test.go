@@ -190,7 +190,7 @@ func TestEveryEndingOfTheProgram(t *testing.T) {
 // run returns how long it took to open the streams, and what is to be asked of
 // the connections of the deaf clients later.
 func (row ending) run(ctx context.Context, t *testing.T, life time.Duration) (took time.Duration, deafLeft func(*testing.T)) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, life+patience)
 	defer cancel()
 	began := time.Now()
 	ends := began.Add(life).Truncate(time.Second)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -68,12 +69,20 @@ func (w *town) says(words string, times int) {
 
 func wantAcknowledged(t *testing.T, stream chatpb.Chat_ChatStreamClient, text string) {
 	t.Helper()
-	if err := stream.Send(&chatpb.ChatMessage{Message: text}); err != nil {
+	if err := echoed(stream, text); err != nil {
 		t.Fatal(err)
 	}
-	if m, err := stream.Recv(); err != nil || m.Message != "Acknowledged: "+text {
-		t.Fatalf("got %v, %v, want the acknowledgement of %q", m, err, text)
+}
+
+// echoed says why if a text is not acknowledged.
+func echoed(stream chatpb.Chat_ChatStreamClient, text string) error {
+	if err := stream.Send(&chatpb.ChatMessage{Message: text}); err != nil {
+		return err
 	}
+	if m, err := stream.Recv(); err != nil || m.Message != "Acknowledged: "+text {
+		return fmt.Errorf("got %v, %v, want the acknowledgement of %q", m, err, text)
+	}
+	return nil
 }
 
 // refusal opens a stream and returns how it was refused; nil if it was not.

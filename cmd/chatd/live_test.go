@@ -38,7 +38,10 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 	d := startForTest(t, nil, append(serveFlags(box), "--listen", "127.0.0.1:0", "--admin-listen", "off", "--grace", "1s")...)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	stream := openStream(ctx, t, box, d, 3*time.Second)
+	stream, _ := inLife(t, 3*time.Second, func(ends time.Time) (*client.Stream, error) {
+		return dialOnce(t, box, d, time.Until(ends)).Open(ctx)
+	})
+	defer stream.Close()
 
 	_, err = stream.Receive(ctx)
 	late := time.Since(stream.Expires())
@@ -54,6 +57,17 @@ func TestStreamEndsWithItsToken(t *testing.T) {
 // openStream opens a stream as the sandbox's first user, with a token of that
 // lifetime. The stream ends with the test.
 func openStream(ctx context.Context, t *testing.T, box *sandbox.Sandbox, d *process, lifetime time.Duration) *client.Stream {
+	t.Helper()
+	stream, err := dialOnce(t, box, d, lifetime).Open(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = stream.Close() })
+	return stream
+}
+
+// dialOnce connects as the sandbox's first user, with one token of that lifetime.
+func dialOnce(t *testing.T, box *sandbox.Sandbox, d *process, lifetime time.Duration) *client.Conn {
 	t.Helper()
 	user := box.Users()[0]
 	source, err := certs.Files(certs.Paths{Certificate: user.Certificate, Key: user.Key, Roots: box.CA()})
@@ -73,12 +87,7 @@ func openStream(ctx context.Context, t *testing.T, box *sandbox.Sandbox, d *proc
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close() })
-	stream, err := conn.Open(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = stream.Close() })
-	return stream
+	return conn
 }
 
 // A server that is told to end says so to its probers and to its streams, waits
@@ -169,15 +178,24 @@ func dialPlain(t *testing.T, box *sandbox.Sandbox, d *process) *grpc.ClientConn 
 // openPlain opens a stream with a token and waits until it is admitted.
 func openPlain(ctx context.Context, t *testing.T, conn *grpc.ClientConn, token string) chatpb.Chat_ChatStreamClient {
 	t.Helper()
-	stream, err := chatpb.NewChatClient(conn).ChatStream(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token))
+	stream, err := admitted(ctx, conn, token)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return stream
+}
+
+// admitted opens a stream and says why if it is not admitted.
+func admitted(ctx context.Context, conn *grpc.ClientConn, token string) (chatpb.Chat_ChatStreamClient, error) {
+	stream, err := chatpb.NewChatClient(conn).ChatStream(metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token))
+	if err != nil {
+		return nil, err
+	}
 	if header, err := stream.Header(); err != nil || len(header.Get(chatpb.HeaderUser)) == 0 {
 		_, err = stream.Recv()
-		t.Fatalf("the stream was not admitted: %v, %v", header, err)
+		return nil, fmt.Errorf("the stream was not admitted: %v, %w", header, err)
 	}
-	return stream
+	return stream, nil
 }
 
 func mustToken(t *testing.T, box *sandbox.Sandbox, lifetime time.Duration) string {

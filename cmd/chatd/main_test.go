@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
@@ -52,7 +51,6 @@ func TestScripts(t *testing.T) {
 			"eventually":   scriptEventually,
 			"chat-program": scriptChatProgram,
 		},
-		Deadline:            time.Now().Add(3 * patience),
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 	})

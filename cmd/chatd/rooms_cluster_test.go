@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -17,18 +18,25 @@ import (
 	"securechat/server/room/roomtest"
 )
 
-// freePorts returns that many ports of loopback that nobody listens on.
+// freePorts returns that many ports of loopback that nobody listens on, and that
+// nobody is given before they are used: systems give connections, and listeners that
+// ask for any, ports from 32768 on.
 func freePorts(t *testing.T, count int) (ports []int) {
 	t.Helper()
-	for range count {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+	const least, beyond = 16384, 32768
+	for range 100 {
+		port := least + rand.N(beyond-least)
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
-			t.Fatal(err)
+			continue
 		}
 		defer listener.Close() // all together, so that they differ
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
+		if ports = append(ports, port); len(ports) == count {
+			return ports
+		}
 	}
-	return ports
+	t.Fatal("there are no free ports")
+	return nil
 }
 
 // startNATS runs three NATS servers of one cluster on loopback, until the test ends.

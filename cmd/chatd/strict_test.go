@@ -11,8 +11,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"securechat/auth"
 	"securechat/certs"
+	chatpb "securechat/proto/chat"
 )
 
 // listedAuthority adds an authority to the town whose revocation list is due then,
@@ -89,19 +92,28 @@ func TestListsThatAreTooOld(t *testing.T) {
 	for _, feeds := range []string{"strict", "best-effort"} {
 		t.Run(feeds, func(t *testing.T) {
 			t.Parallel()
-			w := newTown(t, "--feeds", feeds)
-			ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+			ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 			defer cancel()
-			due := time.Now().Add(4 * time.Second).Truncate(time.Second)
-			listed, err := w.listedAuthority(due)
-			if err != nil {
-				t.Fatal(err)
-			}
-			alice, bob := w.citizen("alice", listed, w.signers[0]), w.citizen("bob", w.roots[0], w.signers[0])
-			token := alice.token(due.Add(time.Hour))
-			conn := alice.dial()
-			hers, his := openPlain(ctx, t, conn, token), openPlain(ctx, t, bob.dial(), bob.token(due.Add(time.Hour)))
-			wantAcknowledged(t, hers, "in time")
+			var w *town
+			var listed *certs.CA
+			var alice *citizen
+			var conn *grpc.ClientConn
+			expires := time.Now().Add(time.Hour)
+			hers, due := inLife(t, 4*time.Second, func(due time.Time) (hers chatpb.Chat_ChatStreamClient, err error) {
+				w = newTown(t, "--feeds", feeds)
+				if listed, err = w.listedAuthority(due); err != nil {
+					return nil, err
+				}
+				alice = w.citizen("alice", listed, w.signers[0])
+				conn = alice.dial()
+				if hers, err = admitted(ctx, conn, alice.token(expires)); err != nil {
+					return nil, err
+				}
+				return hers, echoed(hers, "in time")
+			})
+			token := alice.token(expires)
+			bob := w.citizen("bob", w.roots[0], w.signers[0])
+			his := openPlain(ctx, t, bob.dial(), bob.token(expires))
 
 			if feeds == "best-effort" {
 				<-time.After(time.Until(due) + promised())
@@ -111,7 +123,7 @@ func TestListsThatAreTooOld(t *testing.T) {
 				}
 				return
 			}
-			_, err = hers.Recv()
+			_, err := hers.Recv()
 			late := time.Since(due)
 			if reason, _ := auth.ReasonOf(err); reason != auth.CertificateRevoked {
 				t.Fatalf("the stream ended with %v, want CERTIFICATE_REVOKED", err)

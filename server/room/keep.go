@@ -76,7 +76,7 @@ func (r *room) beat(now time.Time, due chores) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.attend(now)
-	r.cutSlow(now)
+	r.cutSlow()
 	if due.list && len(r.present.here) > 0 {
 		r.hub.announce(r)
 	}

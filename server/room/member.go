@@ -3,7 +3,6 @@ package room
 import (
 	"context"
 	"sync"
-	"time"
 	"unicode/utf8"
 
 	chatpb "securechat/proto/chat"
@@ -35,9 +34,9 @@ type Member struct {
 	reading  bool
 	position uint64
 	onCut    func() // called if it is cut; may be nil
-	// lapped is when the ring lapped the live member; zero when it has not, or the
-	// member has caught up since.
-	lapped time.Time
+	// lapped counts the keeper's beats, from 1 on, since the ring lapped the live
+	// member; 0 when it has not, or the member has caught up since.
+	lapped int
 	place  int // in the room's members
 	// owed has, in the order of the posts, those that are stored and whose
 	// acknowledgements have not been given; unacknowledged and unacknowledgedBytes
@@ -101,7 +100,7 @@ func (m *Member) follow(position uint64) {
 func (m *Member) lap() {
 	m.reading = false
 	if m.live && m.ended == nil {
-		m.lapped = m.room.hub.config.Now()
+		m.lapped = 1
 		m.room.lagging++
 	}
 }
@@ -117,8 +116,8 @@ func (m *Member) finish(reason error) {
 
 // caughtUp notes that the member is not lapped any more. With the room's mu.
 func (m *Member) caughtUp() {
-	if !m.lapped.IsZero() {
-		m.lapped = time.Time{}
+	if m.lapped > 0 {
+		m.lapped = 0
 		m.room.lagging--
 	}
 }

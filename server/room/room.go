@@ -151,13 +151,19 @@ func (r *room) overtake() {
 	}
 }
 
-// cutSlow cuts the members that have not caught up in time. With mu.
-func (r *room) cutSlow(now time.Time) {
+// cutSlow cuts the members that have not caught up in time, at each beat. Time is
+// counted in beats: while the process is held up, stopped for example, there are none,
+// and none of that time is the members'. With mu.
+func (r *room) cutSlow() {
 	if r.lagging == 0 {
 		return
 	}
 	for _, m := range r.members {
-		if m.lapped.IsZero() || now.Sub(m.lapped) < r.hub.config.Lag {
+		if m.lapped == 0 {
+			continue
+		}
+		if since := time.Duration(m.lapped-1) * beat; since < r.hub.config.Lag { // the first beat came at once, perhaps
+			m.lapped++
 			continue
 		}
 		r.hub.counts.slow.Add(1)

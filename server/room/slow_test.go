@@ -6,7 +6,9 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"securechat/server/room"
@@ -73,6 +75,35 @@ func TestASlowMemberIsCutAndTheOthersGoOn(t *testing.T) {
 	if cut := hub.Stats().Slow; cut != 1 {
 		t.Errorf("%d members were cut", cut)
 	}
+}
+
+// A member has all of its time after the process has been held up, in which nobody
+// could be given anything.
+func TestTimeInWhichTheProcessIsHeldUpIsNotAMembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var heldUp atomic.Int64
+		hub := newHub(t, room.Config{
+			Log: roomtest.NewMemory(), Queue: 8, Lag: 5 * time.Second,
+			Now: func() time.Time { return time.Now().Add(time.Duration(heldUp.Load())) },
+		})
+		joinLive(t, hub, "ops", "slow")
+		alice := joinLive(t, hub, "ops", "alice")
+		for range 10 {
+			alice.post("", "x")
+			alice.wantAck()
+		}
+		heldUp.Store(int64(time.Hour))
+		time.Sleep(5*time.Second - 1) // the bubble's clock
+		synctest.Wait()
+		if cut := hub.Stats().Slow; cut != 0 {
+			t.Errorf("%d members were cut in their time", cut)
+		}
+		time.Sleep(time.Second) // the bubble's clock
+		synctest.Wait()
+		if cut := hub.Stats().Slow; cut != 1 {
+			t.Errorf("%d members were cut, want the one that reads nothing", cut)
+		}
+	})
 }
 
 // Who is lapped and goes on reading catches up from the log, and is not cut.

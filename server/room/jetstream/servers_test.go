@@ -3,9 +3,11 @@ package jetstream_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -36,7 +38,7 @@ func startNATS(t testing.TB, count int) *nats {
 	ports := make([]int, count)
 	routes := make([]*url.URL, count)
 	for i := range count {
-		ports[i] = freePort(t)
+		ports[i] = freePort(t, ports[:i]...)
 		routes[i] = &url.URL{Scheme: "nats", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[i]))}
 	}
 	for i := range count {
@@ -171,14 +173,23 @@ func connect(t testing.TB, config jetstream.ConnectConfig) *jetstream.Shared {
 	return log
 }
 
-func freePort(t testing.TB) int {
+// freePort returns a port that nobody listens on, and that nobody is given before it is
+// used: systems give connections, and listeners that ask for any, ports from 32768 on.
+func freePort(t testing.TB, taken ...int) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const least, beyond = 16384, 32768
+	for range 100 {
+		port := least + rand.N(beyond-least)
+		if slices.Contains(taken, port) {
+			continue
+		}
+		if l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
+			_ = l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal("there is no free port")
+	return 0
 }
 
 func testShared(t *testing.T, servers int) {

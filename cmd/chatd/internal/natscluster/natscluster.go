@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -107,18 +108,27 @@ func options(config Config) (*server.Options, error) {
 	}, nil
 }
 
+// The ports by which the servers reach each other lie where systems give none to
+// connections, nor to listeners that ask for any: one of these might take a port
+// before its server listens.
+const leastPort, beyondPorts = 16384, 32768
+
 // freeAddresses finds ports for the servers to reach each other by, which each has
 // to know before any of them listens.
 func freeAddresses(count int) (addresses []*net.TCPAddr, err error) {
-	for range count {
-		listener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
-			return nil, fmt.Errorf("find a free port for the NATS cluster: %w", err)
+	const attempts = 100
+	for range attempts {
+		port := leastPort + mathrand.N(beyondPorts-leastPort)
+		var listener net.Listener
+		if listener, err = net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port))); err != nil {
+			continue
 		}
 		defer listener.Close() // all together, so that they differ
-		addresses = append(addresses, listener.Addr().(*net.TCPAddr))
+		if addresses = append(addresses, listener.Addr().(*net.TCPAddr)); len(addresses) == count {
+			return addresses, nil
+		}
 	}
-	return addresses, nil
+	return nil, fmt.Errorf("find a free port for the NATS cluster: %w", err)
 }
 
 func (c *Cluster) start(options *server.Options) error {
