@@ -15,7 +15,7 @@ import (
 )
 
 // Many who read a large room do not hold up who asks about another, nor who reads
-// it: with the race detector on two busy cores within a second.
+// it.
 func TestManyReadersHoldUpNobodyElse(t *testing.T) {
 	// Time would be the machine's: what counts is how many pages the readers are given
 	// meanwhile, of which there are 8 at a time. In a queue with them it would be all.
