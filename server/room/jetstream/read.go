@@ -47,37 +47,54 @@ func (s *stream) read(ctx context.Context, key room.Key, after uint64, limit int
 	if limit = min(limit, pageEntries); limit <= 0 || after == math.MaxUint64 { // the one after would be 0, the first
 		return nil, false, nil
 	}
-	over, up := s.reads, &s.readsUp
+	over, up, done := s.reads, &s.readsUp, func() {}
 	if limit == 1 {
 		over, up = s.asks, &s.asksUp // a question rather than a page
 	} else {
-		done, err := s.turn(ctx, key)
-		if err != nil {
+		var err error
+		if done, err = s.turn(ctx, key); err != nil {
 			return nil, false, err
 		}
-		defer done()
 	}
-	ctx, cancel := s.within(ctx, up)
-	defer cancel()
-	inbox := over.NewInbox()
-	answers, err := over.SubscribeSync(inbox)
+	query := directQuery{Sequence: after + 1, NextFor: s.names.log(key), Batch: limit, MaxBytes: pageBytes}
+	// The answer goes on where ctx ends.
+	answering, stop := s.within(context.WithoutCancel(ctx), up)
+	a, err := s.ask(over, query)
 	if err != nil {
+		stop()
+		done()
 		return nil, false, err
 	}
-	defer func() { _ = answers.Unsubscribe() }() // fails only once the connection is closed
-	if err := answers.SetPendingLimits(limit+1, 2*pageBytes+int(over.MaxPayload())); err != nil {
-		return nil, false, err
-	}
-	request, err := json.Marshal(directQuery{
-		Sequence: after + 1, NextFor: s.names.log(key), Batch: limit, MaxBytes: pageBytes,
+	defer s.rests.take(answering, a, func() {
+		stop()
+		done()
 	})
+	waiting, cancel := context.WithCancel(answering)
+	defer cancel()
+	defer context.AfterFunc(ctx, cancel)()
+	return s.page(waiting, a, key)
+}
+
+// ask sends a query whose answer has several messages.
+func (s *stream) ask(over *nats.Conn, query directQuery) (*answer, error) {
+	request, err := json.Marshal(query)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	if err := over.PublishRequest("$JS.API.DIRECT.GET."+s.names.stream, inbox, request); err != nil {
-		return nil, false, err
+	inbox := over.NewInbox()
+	messages, err := over.SubscribeSync(inbox)
+	if err != nil {
+		return nil, err
 	}
-	return s.page(ctx, answers, key)
+	a := &answer{messages: messages}
+	if err = messages.SetPendingLimits(query.Batch+1, 2*pageBytes+int(over.MaxPayload())); err == nil {
+		err = over.PublishRequest("$JS.API.DIRECT.GET."+s.names.stream, inbox, request)
+	}
+	if err != nil {
+		a.drop()
+		return nil, err
+	}
+	return a, nil
 }
 
 var errCrowded = errors.New("too many are reading: come back later")
@@ -94,21 +111,21 @@ func (s *stream) turn(ctx context.Context, key room.Key) (done func(), err error
 
 // page collects the messages of an answer. Each says which one was sent before it,
 // so that a lost one shows.
-func (s *stream) page(ctx context.Context, answers *nats.Subscription, key room.Key) ([]room.Entry, bool, error) {
+func (s *stream) page(ctx context.Context, a *answer, key room.Key) ([]room.Entry, bool, error) {
 	var entries []room.Entry
 	for last := uint64(0); ; {
-		answer, err := answers.NextMsgWithContext(ctx)
+		message, err := a.next(ctx)
 		if err != nil {
 			return nil, false, err
 		}
-		if len(answer.Data) == 0 {
-			more, err := end(answer, last)
+		if a.ended {
+			more, err := end(message, last)
 			return entries, more, err
 		}
-		if answer.Header.Get(headerLast) != strconv.FormatUint(last, 10) {
+		if message.Header.Get(headerLast) != strconv.FormatUint(last, 10) {
 			return nil, false, errIncomplete
 		}
-		e, err := s.entry(answer, s.names.log(key), key)
+		e, err := s.entry(message, s.names.log(key), key)
 		if err != nil {
 			return nil, false, err
 		}

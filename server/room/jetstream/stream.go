@@ -35,6 +35,7 @@ type stream struct {
 	lists  js.Stream // over reads
 	answer time.Duration
 	turns  *turns // of those who read pages
+	rests  rests  // of pages
 
 	writesUp, asksUp, readsUp connection
 }
@@ -217,4 +218,5 @@ func (s *stream) close() {
 			nc.Close()
 		}
 	}
+	s.rests.close()
 }
