@@ -12,6 +12,17 @@ func (c Config) WithUnusedIDs(most int) Config {
 	return c
 }
 
+// Held returns what the rooms' rings hold together, in bytes to be sent, and how many
+// events.
+func (h *Hub) Held() (bytes int64, events int) {
+	for _, r := range h.loaded() {
+		r.mu.Lock()
+		events += int(r.ring.head - r.ring.base)
+		r.mu.Unlock()
+	}
+	return h.held.bytes.Load(), events
+}
+
 // Kept returns how many ids and events the hub has of a room that it has loaded.
 func (h *Hub) Kept(key Key) (ids, events int) {
 	h.mu.Lock()

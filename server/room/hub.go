@@ -18,6 +18,7 @@ import (
 const (
 	defaultQueue      = 1024
 	defaultQueueBytes = 1 << 20
+	defaultHeldBytes  = 128 << 20
 	defaultLag        = 5 * time.Second
 	// waiting is how many posts of all members wait for the writer; further ones
 	// wait in Post.
@@ -36,6 +37,10 @@ type Config struct {
 	// means 1,024 and 1 MiB. A room holds that much, up to three times the bytes, once,
 	// whatever the number of its members.
 	Queue, QueueBytes int
+	// HeldBytes bounds what all rooms hold together, in the same bytes: while they
+	// hold more, a room in which something happens keeps a sixteenth of QueueBytes,
+	// and who is further behind catches up from the log. 0 means 128 MiB.
+	HeldBytes int64
 	// Lag is how long a live member may be further behind than that. Until then it
 	// reads what it has missed from the log; who comes, goes and types meanwhile it
 	// may not be told. 0 means 5 s.
@@ -143,6 +148,7 @@ type Hub struct {
 	tasks sync.WaitGroup
 
 	counts counts
+	held   allowance // what the rooms' rings hold
 	// What the hub's goroutines have to do: rooms that the log may have more of,
 	// of whose users the other nodes are to be told, with ids to forget, whose ids
 	// are to be read, and those of which an append is in doubt.
@@ -176,6 +182,9 @@ func New(config Config) *Hub {
 	if config.QueueBytes <= 0 {
 		config.QueueBytes = defaultQueueBytes
 	}
+	if config.HeldBytes <= 0 {
+		config.HeldBytes = defaultHeldBytes
+	}
 	if config.Lag <= 0 {
 		config.Lag = defaultLag
 	}
@@ -198,6 +207,7 @@ func New(config Config) *Hub {
 		rooms:  map[Key]*room{},
 		node:   rand.Text(),
 	}
+	h.held.limit = config.HeldBytes
 	h.loading.each = everyLoads
 	h.open, h.shut = context.WithCancel(context.Background())
 	h.life, h.end = context.WithCancel(context.Background())

@@ -138,6 +138,9 @@ func (h *Hub) loaded() []*room {
 func (h *Hub) unload(now time.Time) {
 	for _, r := range h.takeUnused(now) {
 		r.unfollow()
+		r.mu.Lock()
+		r.ring.clear()
+		r.mu.Unlock()
 	}
 }
 

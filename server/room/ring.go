@@ -1,9 +1,12 @@
 package room
 
+import "sync/atomic"
+
 // ring has a room's recent events, once for all members, who read it at
 // positions of their own. Positions count the room's events from 0.
 type ring struct {
 	limit, limitBytes int
+	all               *allowance
 
 	slots      []*Event // its length is a power of two: the event at p is in p mod it
 	base, head uint64   // the positions kept: base to before head
@@ -15,6 +18,15 @@ type ring struct {
 
 // eventOverhead is about what an event takes beside its texts, in bytes.
 const eventOverhead = 256
+
+// allowance is what the rings of all rooms may hold together.
+type allowance struct {
+	limit int64
+	bytes atomic.Int64
+}
+
+// scarcity is by how much less each ring may hold while all hold too much.
+const scarcity = 16
 
 // weight is what an event counts in the ring's bytes: what a member is sent. With
 // the text, which the event has beside its encoding, and the form of that which
@@ -29,10 +41,22 @@ func (r *ring) push(e *Event) {
 	}
 	*r.slot(r.head) = e
 	r.head++
-	r.bytes += weight(e)
-	for r.base+1 < r.head && (r.head-r.base > uint64(r.limit) || r.bytes > r.limitBytes) {
+	r.hold(weight(e))
+	for r.base+1 < r.head && (r.head-r.base > uint64(r.limit) || r.bytes > r.most()) {
 		r.evict()
 	}
+}
+
+func (r *ring) hold(bytes int) {
+	r.bytes += bytes
+	r.all.bytes.Add(int64(bytes))
+}
+
+func (r *ring) most() int {
+	if r.all.bytes.Load() > r.all.limit {
+		return r.limitBytes / scarcity
+	}
+	return r.limitBytes
 }
 
 func (r *ring) evict() {
@@ -40,7 +64,7 @@ func (r *ring) evict() {
 	e := *slot
 	*slot = nil
 	r.base++
-	r.bytes -= weight(e)
+	r.hold(-weight(e))
 	r.evicted = max(r.evicted, e.Entry.Sequence)
 }
 

@@ -67,7 +67,7 @@ func newRoom(h *Hub, key Key) *room {
 		hub:   h,
 		key:   key,
 		ready: make(chan struct{}),
-		ring:  ring{limit: h.config.Queue, limitBytes: h.config.QueueBytes},
+		ring:  ring{limit: h.config.Queue, limitBytes: h.config.QueueBytes, all: &h.held},
 	}
 }
 

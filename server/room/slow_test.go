@@ -233,3 +233,70 @@ func TestPostWaitsWhileTooMuchIsNotAcknowledged(t *testing.T) {
 		})
 	}
 }
+
+// However many rooms have members who read nothing, what they hold together is
+// bounded. Nobody loses anything by that, and nothing is held for ever.
+func TestRoomsHoldABoundedAmountTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rooms, messages, held, each = 40, 20, 1 << 20, 256 << 10
+		hub := newHub(t, room.Config{Log: roomtest.NewMemory(), QueueBytes: each, HeldBytes: held, Lag: time.Hour})
+		text := strings.Repeat("x", 15<<10)
+		type pair struct{ says, reads *session }
+		var pairs []pair
+		for i := range rooms {
+			key := room.Key("room" + strconv.Itoa(i))
+			one := pair{says: joinLive(t, hub, key, "alice"), reads: joinLive(t, hub, key, "bob")}
+			one.says.want("JOINED bob")
+			pairs = append(pairs, one)
+		}
+		for _, one := range pairs {
+			for range messages {
+				one.says.post("", text)
+				one.says.wantAck()
+			}
+		}
+		const most = held + each + rooms*(each/16+16<<10) // what there was, and what each room may still take
+		if bytes, events := hub.Held(); bytes > most || bytes < held/2 || events == 0 {
+			t.Errorf("the rooms hold %d bytes, %d events, want %d bytes at most", bytes, events, most)
+		}
+		for _, one := range pairs {
+			for range messages {
+				one.reads.want("alice: " + text)
+			}
+			one.reads.Leave()
+			one.says.Leave()
+		}
+		time.Sleep(time.Minute) // the bubble's clock
+		synctest.Wait()
+		if bytes, events := hub.Held(); bytes != 0 || events != 0 {
+			t.Errorf("the rooms hold %d bytes, %d events, and nobody is there", bytes, events)
+		}
+	})
+}
+
+// What an unused room holds is given back also where it is unloaded at once, since
+// there are too many.
+func TestUnusedRoomsHoldNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rooms = 1024 + 10
+		hub := newHub(t, room.Config{Log: roomtest.NewMemory()})
+		var all []*session
+		for i := range rooms {
+			alice := joinLive(t, hub, room.Key("room"+strconv.Itoa(i)), "alice")
+			alice.post("", "hello")
+			alice.wantAck()
+			all = append(all, alice)
+		}
+		if bytes, _ := hub.Held(); bytes == 0 {
+			t.Error("rooms that are in use hold nothing")
+		}
+		for _, alice := range all {
+			alice.Leave()
+		}
+		time.Sleep(time.Minute) // the bubble's clock
+		synctest.Wait()
+		if bytes, events := hub.Held(); bytes != 0 || events != 0 {
+			t.Errorf("the rooms hold %d bytes, %d events, and nobody is there", bytes, events)
+		}
+	})
+}
