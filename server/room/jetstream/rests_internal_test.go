@@ -37,6 +37,23 @@ func paging(t *testing.T, answer time.Duration) (*stream, <-chan *nats.Msg) {
 	return s, questions
 }
 
+// askAndGo asks for a page, goes away before it has come, and returns the question.
+func askAndGo(t *testing.T, s *stream, questions <-chan *nats.Msg) *nats.Msg {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan error)
+	go func() {
+		_, _, err := s.read(ctx, "ops", 0, 10)
+		gone <- err
+	}()
+	question := <-questions
+	cancel()
+	if err := <-gone; err == nil {
+		t.Error("who has gone got a page")
+	}
+	return question
+}
+
 // ended answers that there are no messages.
 func ended(t *testing.T, question *nats.Msg) {
 	t.Helper()
@@ -48,19 +65,9 @@ func ended(t *testing.T, question *nats.Msg) {
 // Who asks for pages and goes away has no more of them read at a time than who waits.
 func TestPagesThatNobodyWaitsForHaveTheirTurn(t *testing.T) {
 	s, questions := paging(t, time.Minute)
-	var asked []*nats.Msg
-	for range atOnce {
-		ctx, cancel := context.WithCancel(t.Context())
-		gone := make(chan error)
-		go func() {
-			_, _, err := s.read(ctx, "ops", 0, 10)
-			gone <- err
-		}()
-		asked = append(asked, <-questions)
-		cancel()
-		if err := <-gone; !errors.Is(err, context.Canceled) {
-			t.Fatalf("who has gone got %v", err)
-		}
+	first := askAndGo(t, s, questions)
+	for range atOnce - 1 {
+		askAndGo(t, s, questions)
 	}
 	answered := make(chan error)
 	go func() {
@@ -74,7 +81,7 @@ func TestPagesThatNobodyWaitsForHaveTheirTurn(t *testing.T) {
 		case <-time.After(time.Millisecond):
 		}
 	}
-	ended(t, asked[0])
+	ended(t, first)
 	ended(t, <-questions)
 	if err := <-answered; err != nil {
 		t.Error(err)
@@ -93,32 +100,16 @@ func (s *stream) turnsWaiting() []chan struct{} {
 // A page that nobody waits for gives its turn back when its answer does not come in
 // the time that it has.
 func TestAPageThatNobodyWaitsForHasItsTime(t *testing.T) {
-	s, questions := paging(t, 50*time.Millisecond)
+	s, questions := paging(t, 100*time.Millisecond)
 	for range 2 * atOnce {
-		ctx, cancel := context.WithCancel(t.Context())
-		gone := make(chan struct{})
-		go func() {
-			defer close(gone)
-			_, _, _ = s.read(ctx, "ops", 0, 10)
-		}()
-		<-questions
-		cancel()
-		<-gone
+		askAndGo(t, s, questions)
 	}
 }
 
 // The end of the connections is that of what nobody waits for.
 func TestCloseEndsPagesThatNobodyWaitsFor(t *testing.T) {
 	s, questions := paging(t, time.Hour)
-	ctx, cancel := context.WithCancel(t.Context())
-	gone := make(chan struct{})
-	go func() {
-		defer close(gone)
-		_, _, _ = s.read(ctx, "ops", 0, 10)
-	}()
-	<-questions
-	cancel()
-	<-gone
+	askAndGo(t, s, questions)
 	s.close()
 	if free := s.turns.free; free != atOnce {
 		t.Errorf("%d of %d turns are free", free, atOnce)
