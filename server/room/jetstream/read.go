@@ -18,6 +18,9 @@ const (
 	// pageEntries and pageBytes bound what one read asks for, and so holds.
 	pageEntries = 1000
 	pageBytes   = 1 << 20
+	// answerQueue is for how many messages a connection has room for each answer, the
+	// one that ends it included. Left to itself it takes half a MiB for each.
+	answerQueue = pageEntries + 1
 )
 
 // Headers and statuses of the answers to a direct get.
