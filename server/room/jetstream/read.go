@@ -68,10 +68,15 @@ func (s *stream) read(ctx context.Context, key room.Key, after uint64, limit int
 		done()
 		return nil, false, err
 	}
-	defer s.rests.take(answering, a, func() {
-		stop()
-		done()
-	})
+	if limit == 1 { // the rest takes nobody's turn
+		defer a.drop()
+		defer stop()
+	} else {
+		defer s.rests.take(answering, a, func() {
+			stop()
+			done()
+		})
+	}
 	waiting, cancel := context.WithCancel(answering)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()
