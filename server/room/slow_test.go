@@ -274,6 +274,47 @@ func TestRoomsHoldABoundedAmountTogether(t *testing.T) {
 	})
 }
 
+// Members who read nothing in rooms in which nothing happens do not have for good what
+// all rooms may hold: it is there for the others.
+func TestQuietRoomsGiveWayWhileAllHoldTooMuch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rooms, held, each = 20, 1 << 20, 256 << 10
+		hub := newHub(t, room.Config{Log: roomtest.NewMemory(), QueueBytes: each, HeldBytes: held, Lag: 5 * time.Second})
+		text := strings.Repeat("x", 15<<10)
+		var stuck []*session
+		for i := range rooms {
+			key := room.Key("room" + strconv.Itoa(i))
+			alice := joinLive(t, hub, key, "alice")
+			stuck = append(stuck, joinLive(t, hub, key, "mallory"))
+			alice.want("JOINED mallory")
+			for range 12 {
+				alice.post("", text)
+				alice.wantAck()
+			}
+		}
+		bob := joinLive(t, hub, "busy", "bob")
+		if bytes, _ := hub.Held(); bytes <= held {
+			t.Fatalf("the rooms hold %d bytes", bytes)
+		}
+		time.Sleep(2 * time.Second) // the bubble's clock
+		for range 12 {
+			bob.post("", text)
+			bob.wantAck()
+		}
+		if bytes, _ := hub.Held(); bytes > held {
+			t.Errorf("the rooms hold %d bytes, want %d at most", bytes, held)
+		}
+		if _, events := hub.Kept("busy"); events < 12 {
+			t.Errorf("a busy room holds %d events", events)
+		}
+		for range 12 { // who reads on, if late, loses nothing
+			stuck[0].want("alice: " + text)
+		}
+		stuck[0].post("", "here")
+		stuck[0].want("ack here")
+	})
+}
+
 // What an unused room holds is given back also where it is unloaded at once, since
 // there are too many.
 func TestUnusedRoomsHoldNothing(t *testing.T) {
