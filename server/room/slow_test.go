@@ -162,6 +162,34 @@ func TestSlowMembersCostNoMemory(t *testing.T) {
 	}
 }
 
+// Who is stuck in handing events on holds few of them, which the room may have no more.
+func TestAMemberIsGivenLittleAtATime(t *testing.T) {
+	const messages, most = 60, 128<<10 + 16<<10
+	hub := newHub(t, room.Config{Log: roomtest.NewMemory()})
+	bob := joinLive(t, hub, "ops", "bob")
+	alice := joinLive(t, hub, "ops", "alice")
+	bob.want("JOINED alice")
+	text := strings.Repeat("x", 15<<10)
+	for range messages {
+		alice.post("", text)
+		alice.wantAck()
+	}
+	events := make([]room.Event, 128)
+	for count := 0; count < messages; {
+		n, err := bob.Next(t.Context(), events)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := 0
+		for _, e := range events[:n] {
+			size += len(e.Wire)
+		}
+		if count += n; size > most {
+			t.Errorf("%d events of %d bytes at a time", n, size)
+		}
+	}
+}
+
 func heap() uint64 {
 	runtime.GC()
 	var stats runtime.MemStats
