@@ -111,3 +111,39 @@ func TestAllWhoWaitForALogThatIsDownAreToldSoon(t *testing.T) {
 		})
 	}
 }
+
+// fullLog has no space for its second append.
+type fullLog struct {
+	*roomtest.Memory
+	appends int
+}
+
+func (l *fullLog) Append(ctx context.Context, drafts []room.Draft) (uint64, error) {
+	<-time.After(500 * time.Millisecond)
+	if l.appends++; l.appends == 2 {
+		return 0, room.ErrUnavailable
+	}
+	return l.Memory.Append(ctx, drafts)
+}
+
+// Where the log says at once that it cannot store something, that is no reason not to
+// try the rest.
+func TestWhoWaitsBehindAnAppendThatFailsAtOnceIsTried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := newHub(t, room.Config{Log: &fullLog{Memory: roomtest.NewMemory()}, Queue: 2}) // one by one
+		members := make([]*session, 5)
+		for i := range members {
+			members[i] = joinLive(t, hub, room.Key(fmt.Sprint("room-", i)), "alice")
+		}
+		for _, m := range members {
+			m.post("", "text")
+		}
+		for i, m := range members {
+			if i == 1 {
+				m.wantEnd(room.ErrUnavailable)
+				continue
+			}
+			m.want("ack text")
+		}
+	})
+}
