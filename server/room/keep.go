@@ -102,15 +102,15 @@ func (r *room) tidy() {
 		return
 	}
 	r.still++
-	if r.ring.base == r.ring.head || !r.ring.all.tight() && (r.still < quiet || !r.read()) {
+	if r.ring.base == r.ring.head || !r.ring.all.tight() && (r.still < quiet || !r.allRead()) {
 		return
 	}
 	r.ring.clear()
 	r.overtake()
 }
 
-// read says whether everybody who reads the ring has read all of it. With mu.
-func (r *room) read() bool {
+// allRead says whether everybody who reads the ring has read all of it. With mu.
+func (r *room) allRead() bool {
 	for _, m := range r.members {
 		if m.reading && m.position < r.ring.head {
 			return false
