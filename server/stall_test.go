@@ -39,12 +39,14 @@ func TestStall(t *testing.T) {
 				time.Sleep(2 * after) // the bubble's clock
 			}
 		}, false},
-		"a look comes late, during the next message": {func(_ func(), s *stall) {
+		"looks come late, during the next message": {func(_ func(), s *stall) {
 			s.sends()
 			time.Sleep(4 * time.Second) // the bubble's clock
 			s.sent()
 			s.sends()
-			s.look()
+			for range looksPerStall {
+				s.look()
+			}
 		}, false},
 		"the process is held up before a look": {func(_ func(), s *stall) {
 			s.sends()

@@ -66,7 +66,7 @@ func (h *Hub) ask(ctx context.Context, key Key) ([]Presence, error) {
 		if n, err := parseNote(b); err == nil && n.Kind == noteUsers && n.Node != h.node {
 			heard.mu.Lock()
 			defer heard.mu.Unlock()
-			heard.present.list(n, h.config.Now())
+			heard.present.list(n)
 		}
 	})
 	if err != nil {
@@ -126,7 +126,7 @@ func (r *room) reconsider(user string, patience time.Duration) {
 // attend tells of those who have left, and forgets nodes that have been silent
 // for too long. With mu.
 func (r *room) attend(now time.Time) {
-	for _, user := range r.present.expire(now) {
+	for _, user := range r.present.expire() {
 		r.reconsider(user, 0)
 	}
 	if r.leaving > 0 {
@@ -174,7 +174,7 @@ func (r *room) noted(b []byte) {
 	case noteTyping:
 		r.types(n.User)
 	case noteUsers:
-		for _, user := range r.present.list(n, r.hub.config.Now()) {
+		for _, user := range r.present.list(n) {
 			r.reconsider(user, grace)
 		}
 	}

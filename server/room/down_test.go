@@ -20,6 +20,7 @@ type downLog struct {
 	*roomtest.Memory
 	down     atomic.Bool
 	contends atomic.Bool  // while another node is always ahead
+	ahead    bool         // another node is while it is down, and nobody can say by what
 	together atomic.Int64 // the most messages of an append
 }
 
@@ -28,7 +29,7 @@ const givesUp = 15 * time.Second
 func (l *downLog) Append(ctx context.Context, drafts []room.Draft) (uint64, error) {
 	l.together.Store(max(l.together.Load(), int64(len(drafts))))
 	switch {
-	case l.contends.Load():
+	case l.contends.Load(), l.ahead && l.down.Load():
 		return 0, room.ErrConflict
 	case l.down.Load():
 		<-time.After(givesUp)
@@ -41,6 +42,14 @@ func (l *downLog) Append(ctx context.Context, drafts []room.Draft) (uint64, erro
 	return l.Memory.Append(ctx, drafts)
 }
 
+func (l *downLog) Newest(ctx context.Context, key room.Key) (uint64, error) {
+	if l.ahead && l.down.Load() {
+		<-time.After(givesUp)
+		return 0, room.ErrUnavailable
+	}
+	return l.Memory.Newest(ctx, key)
+}
+
 // However many wait for a log that is down, and however few of them would be stored
 // together, they are told after two appends that have failed; and who has come since is
 // not told the same.
@@ -48,14 +57,16 @@ func TestAllWhoWaitForALogThatIsDownAreToldSoon(t *testing.T) {
 	for name, c := range map[string]struct {
 		queue     int
 		contended time.Duration // how long the rooms are before the log is down
+		ahead     bool
 	}{
 		"stored one by one":    {},
 		"more than a batch":    {queue: 8},
 		"each room on its own": {contended: time.Second},
+		"behind another node":  {ahead: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				log := &downLog{Memory: roomtest.NewMemory()}
+				log := &downLog{Memory: roomtest.NewMemory(), ahead: c.ahead}
 				hub := newHub(t, room.Config{Log: log, Queue: c.queue})
 				members := make([]*session, 20)
 				for i := range members {
@@ -99,4 +110,40 @@ func TestAllWhoWaitForALogThatIsDownAreToldSoon(t *testing.T) {
 			})
 		})
 	}
+}
+
+// fullLog has no space for its second append.
+type fullLog struct {
+	*roomtest.Memory
+	appends int
+}
+
+func (l *fullLog) Append(ctx context.Context, drafts []room.Draft) (uint64, error) {
+	<-time.After(500 * time.Millisecond)
+	if l.appends++; l.appends == 2 {
+		return 0, room.ErrUnavailable
+	}
+	return l.Memory.Append(ctx, drafts)
+}
+
+// Where the log says at once that it cannot store something, that is no reason not to
+// try the rest.
+func TestWhoWaitsBehindAnAppendThatFailsAtOnceIsTried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub := newHub(t, room.Config{Log: &fullLog{Memory: roomtest.NewMemory()}, Queue: 2}) // one by one
+		members := make([]*session, 5)
+		for i := range members {
+			members[i] = joinLive(t, hub, room.Key(fmt.Sprint("room-", i)), "alice")
+		}
+		for _, m := range members {
+			m.post("", "text")
+		}
+		for i, m := range members {
+			if i == 1 {
+				m.wantEnd(room.ErrUnavailable)
+				continue
+			}
+			m.want("ack text")
+		}
+	})
 }

@@ -38,8 +38,10 @@ type Config struct {
 	// whatever the number of its members.
 	Queue, QueueBytes int
 	// HeldBytes bounds what all rooms hold together, in the same bytes: while they
-	// hold more, a room in which something happens keeps a sixteenth of QueueBytes,
-	// and who is further behind catches up from the log. 0 means 128 MiB.
+	// hold more, a room in which something happens keeps a sixteenth of QueueBytes, or
+	// one event; while they hold more than half, one in which nothing has happened for
+	// about a second keeps nothing. Who is further behind catches up from the log. 0
+	// means 128 MiB.
 	HeldBytes int64
 	// Lag is how long a live member may be further behind than that. Until then it
 	// reads what it has missed from the log; who comes, goes and types meanwhile it

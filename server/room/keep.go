@@ -93,21 +93,30 @@ func (r *room) beat(now time.Time, due chores) {
 }
 
 // tidy gives the ring's memory back once everybody has read it and nothing has
-// happened for a while. With mu.
+// happened for a while. Where all rings hold much it does so at the first look at
+// which nothing has, and who has not read it is lapped: those who read nothing must not
+// have for good what is there for all. With mu.
 func (r *room) tidy() {
 	if r.beatHead != r.ring.head {
 		r.beatHead, r.still = r.ring.head, 0
 		return
 	}
-	if r.still++; r.still < quiet || r.ring.base == r.ring.head {
+	r.still++
+	if r.ring.base == r.ring.head || !r.ring.all.tight() && (r.still < quiet || !r.allRead()) {
 		return
 	}
+	r.ring.clear()
+	r.overtake()
+}
+
+// allRead says whether everybody who reads the ring has read all of it. With mu.
+func (r *room) allRead() bool {
 	for _, m := range r.members {
 		if m.reading && m.position < r.ring.head {
-			return
+			return false
 		}
 	}
-	r.ring.clear()
+	return true
 }
 
 // reconnected has everything looked at again that may have been missed.

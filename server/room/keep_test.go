@@ -119,3 +119,32 @@ func TestARoomStaysWhileItsIdsAreRead(t *testing.T) {
 		wantRooms(t, hub, 0)
 	})
 }
+
+// A room keeps its events for a while after all have had them, for those who come back,
+// and for who has not, as long as there is no want of memory.
+func TestEventsStayForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hub, _ := memoryHub(t)
+		alice := joinLive(t, hub, "ops", "alice")
+		bob := joinLive(t, hub, "ops", "bob")
+		alice.want("JOINED bob")
+		alice.post("", "text")
+		alice.want("ack text")
+		wantEvents := func(want bool) {
+			t.Helper()
+			if _, events := hub.Kept("ops"); events > 0 != want {
+				t.Errorf("the room keeps %d events", events)
+			}
+		}
+		time.Sleep(time.Minute) // the bubble's clock
+		wantEvents(true)        // bob has not had it
+		bob.want("alice: text")
+		bob.post("", "text")
+		bob.want("ack text")
+		alice.want("bob: text")
+		time.Sleep(5 * time.Second) // the bubble's clock
+		wantEvents(true)
+		time.Sleep(10 * time.Second) // the bubble's clock
+		wantEvents(false)
+	})
+}

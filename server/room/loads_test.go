@@ -59,12 +59,27 @@ func TestRoomsThatNobodyWaitsForAreLoadedAFewAtATime(t *testing.T) {
 		if rooms := hub.Stats().Rooms; int64(rooms) != loading {
 			t.Errorf("%d rooms are kept, of which %d are being loaded", rooms, loading)
 		}
+		joined := make(chan error)
+		for range loading { // wait to load what somebody else loads meanwhile
+			go func() {
+				m, err := hub.Join(t.Context(), "bob0", "mallory", live)
+				if err == nil {
+					m.Leave()
+				}
+				joined <- err
+			}()
+		}
+		synctest.Wait()
 		come("bob", 1)
 		if got := log.asked.Load(); got != loading+1 {
 			t.Errorf("%d rooms are being loaded, want one more than %d", got, loading)
 		}
 		close(log.release)
-		synctest.Wait()
+		for range loading {
+			if err := <-joined; err != nil {
+				t.Error(err)
+			}
+		}
 		for i := range 16 { // there are as many places as before
 			join(t, hub, room.Key(fmt.Sprint("later", i)), "mallory", live).want("LIVE")
 		}

@@ -213,15 +213,17 @@ func (m *Member) over() error {
 	return nil
 }
 
-// take fills events without waiting and returns how many. With the room's mu.
+// take fills events without waiting, until they have givenBytes, and returns how many.
+// With the room's mu.
 func (m *Member) take(events []Event) int {
 	r := m.room
 	if !m.reading && m.last >= r.ring.evicted && m.over() == nil {
 		m.follow(r.ring.base)
 	}
-	n := 0
-	for n < len(events) && m.over() == nil {
+	n, size := 0, 0
+	for n < len(events) && size < givenBytes && m.over() == nil {
 		if m.pay(&events[n]) {
+			size += events[n].Entry.size()
 			n++
 			continue
 		}
@@ -242,6 +244,7 @@ func (m *Member) take(events []Event) int {
 		if m.wants(e, m.position-1) {
 			events[n] = *e
 			m.had(&events[n])
+			size += e.Entry.size()
 			n++
 		}
 	}

@@ -26,7 +26,9 @@ type sessions struct {
 type peer struct {
 	number uint64 // of the note that users is from
 	users  map[string]time.Time
-	heard  time.Time
+	// unheard is how many times the keeper has looked since the node was heard: while
+	// this process is held up, stopped for example, nobody can be.
+	unheard int
 	// parts are what has come of a list that is not complete.
 	parts *parts
 }
@@ -87,7 +89,7 @@ func (p *presence) anywhere(user string) (since time.Time, ok bool) {
 
 // list takes in another node's list of users, or a part of one, and returns those
 // who have come or gone with it.
-func (p *presence) list(n *note, now time.Time) (changed []string) {
+func (p *presence) list(n *note) (changed []string) {
 	other := p.peers[n.Node]
 	if other == nil {
 		if len(p.peers) >= maxPeers {
@@ -102,7 +104,7 @@ func (p *presence) list(n *note, now time.Time) (changed []string) {
 	if n.Number < other.number || n.Number == other.number && other.number > 0 {
 		return nil // overtaken, or a repetition
 	}
-	other.heard = now
+	other.unheard = 0
 	users, whole := other.assemble(n)
 	if !whole {
 		return nil
@@ -146,10 +148,11 @@ func (o *peer) assemble(n *note) (map[string]time.Time, bool) {
 }
 
 // expire forgets the nodes that have been silent for too long and returns their
-// users.
-func (p *presence) expire(now time.Time) (changed []string) {
+// users. It is called at each beat.
+func (p *presence) expire() (changed []string) {
 	for node, other := range p.peers {
-		if now.Sub(other.heard) < silent {
+		if since := time.Duration(other.unheard) * beat; since < silent {
+			other.unheard++
 			continue
 		}
 		delete(p.peers, node)

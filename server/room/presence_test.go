@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -253,6 +254,26 @@ func TestAKilledNodesUsersAreGone(t *testing.T) {
 		}
 		all[1].Reconnect()
 		within(t, time.Second, func() { watcher.want("JOINED alice") })
+	})
+}
+
+// A node that has been held up has heard nobody meanwhile, and takes nobody for gone.
+func TestTimeInWhichTheProcessIsHeldUpIsNotTheOtherNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var heldUp atomic.Int64
+		cluster := roomtest.NewCluster(roomtest.NewMemory())
+		here, there := cluster.Node(), cluster.Node()
+		watching := newHub(t, room.Config{Log: here, Cluster: here, Now: func() time.Time {
+			return time.Now().Add(time.Duration(heldUp.Load()))
+		}})
+		watcher := joinLive(t, watching, "ops", "watcher")
+		joinLive(t, newHub(t, room.Config{Log: there, Cluster: there}), "ops", "alice")
+		watcher.want("JOINED alice")
+		heldUp.Store(int64(time.Hour))
+		watcher.wantNothing(time.Minute)
+		there.Disconnect()
+		watcher.wantNothing(7 * time.Second) // it has been heard four seconds ago, at most
+		within(t, 8*time.Second, func() { watcher.want("LEFT alice") })
 	})
 }
 

@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	// replayBytes bounds what a member is given of a replay at a time, in bytes to
-	// be sent: who is stuck in handing it on holds that much, up to twice. One entry
-	// is given whatever its size.
-	replayBytes = 128 << 10
+	// givenBytes bounds what a member is given at a time, in bytes to be sent: who is
+	// stuck in handing it on holds that much, up to twice, also where the room has it
+	// no more. One entry is given whatever its size.
+	givenBytes = 128 << 10
 	// firstStride is how many entries of a replay are read first.
 	firstStride = 8
 )
@@ -123,12 +123,12 @@ func (m *Member) wholeAfter(last uint64) uint64 {
 func (m *Member) step(entries []Entry) []Entry {
 	size := 0
 	for i := range entries {
-		if size += entries[i].size(); i > 0 && size > replayBytes {
+		if size += entries[i].size(); i > 0 && size > givenBytes {
 			m.stride = i
 			return entries[:i]
 		}
 	}
-	if m.stride = max(len(entries), 1); 2*size <= replayBytes {
+	if m.stride = max(len(entries), 1); 2*size <= givenBytes {
 		m.stride *= 2
 	}
 	return entries

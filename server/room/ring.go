@@ -25,6 +25,10 @@ type allowance struct {
 	bytes atomic.Int64
 }
 
+// scarce says whether they hold more, tight whether it is more than half of that.
+func (a *allowance) scarce() bool { return a.bytes.Load() > a.limit }
+func (a *allowance) tight() bool  { return a.bytes.Load() > a.limit/2 }
+
 // scarcity is by how much less each ring may hold while all hold too much.
 const scarcity = 16
 
@@ -53,7 +57,7 @@ func (r *ring) hold(bytes int) {
 }
 
 func (r *ring) most() int {
-	if r.all.bytes.Load() > r.all.limit {
+	if r.all.scarce() {
 		return r.limitBytes / scarcity
 	}
 	return r.limitBytes

@@ -88,6 +88,7 @@ func TestTimeInWhichTheProcessIsHeldUpIsNotAMembers(t *testing.T) {
 		})
 		joinLive(t, hub, "ops", "slow")
 		alice := joinLive(t, hub, "ops", "alice")
+		time.Sleep(500*time.Millisecond - 1) // the bubble's clock: the first look comes at once
 		for range 10 {
 			alice.post("", "x")
 			alice.wantAck()
@@ -159,6 +160,34 @@ func TestSlowMembersCostNoMemory(t *testing.T) {
 	}
 	if cut := hub.Stats().Slow; cut != 0 {
 		t.Errorf("%d members were cut within their bound", cut)
+	}
+}
+
+// Who is stuck in handing events on holds few of them, which the room may have no more.
+func TestAMemberIsGivenLittleAtATime(t *testing.T) {
+	const messages, most = 60, 128<<10 + 16<<10
+	hub := newHub(t, room.Config{Log: roomtest.NewMemory()})
+	bob := joinLive(t, hub, "ops", "bob")
+	alice := joinLive(t, hub, "ops", "alice")
+	bob.want("JOINED alice")
+	text := strings.Repeat("x", 15<<10)
+	for range messages {
+		alice.post("", text)
+		alice.wantAck()
+	}
+	events := make([]room.Event, 128)
+	for count := 0; count < messages; {
+		n, err := bob.Next(t.Context(), events)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := 0
+		for _, e := range events[:n] {
+			size += len(e.Wire)
+		}
+		if count += n; size > most {
+			t.Errorf("%d events of %d bytes at a time", n, size)
+		}
 	}
 }
 
@@ -271,6 +300,47 @@ func TestRoomsHoldABoundedAmountTogether(t *testing.T) {
 		if bytes, events := hub.Held(); bytes != 0 || events != 0 {
 			t.Errorf("the rooms hold %d bytes, %d events, and nobody is there", bytes, events)
 		}
+	})
+}
+
+// Members who read nothing in rooms in which nothing happens do not have for good what
+// all rooms may hold: it is there for the others.
+func TestQuietRoomsGiveWayWhileAllHoldTooMuch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const rooms, held, each = 20, 1 << 20, 256 << 10
+		hub := newHub(t, room.Config{Log: roomtest.NewMemory(), QueueBytes: each, HeldBytes: held, Lag: 5 * time.Second})
+		text := strings.Repeat("x", 15<<10)
+		var stuck []*session
+		for i := range rooms {
+			key := room.Key("room" + strconv.Itoa(i))
+			alice := joinLive(t, hub, key, "alice")
+			stuck = append(stuck, joinLive(t, hub, key, "mallory"))
+			alice.want("JOINED mallory")
+			for range 12 {
+				alice.post("", text)
+				alice.wantAck()
+			}
+		}
+		bob := joinLive(t, hub, "busy", "bob")
+		if bytes, _ := hub.Held(); bytes <= held {
+			t.Fatalf("the rooms hold %d bytes", bytes)
+		}
+		time.Sleep(2 * time.Second) // the bubble's clock
+		for range 12 {
+			bob.post("", text)
+			bob.wantAck()
+		}
+		if bytes, _ := hub.Held(); bytes > held {
+			t.Errorf("the rooms hold %d bytes, want %d at most", bytes, held)
+		}
+		if _, events := hub.Kept("busy"); events < 12 {
+			t.Errorf("a busy room holds %d events", events)
+		}
+		for range 12 { // who reads on, if late, loses nothing
+			stuck[0].want("alice: " + text)
+		}
+		stuck[0].post("", "here")
+		stuck[0].want("ack here")
 	})
 }
 

@@ -20,8 +20,8 @@ const (
 	// starved is how long posts to a contended room are tried before their senders
 	// are told to try again.
 	starved = 15 * time.Second
-	// long is how long an append takes to fail after which those who have waited for
-	// it are not kept waiting for the next.
+	// long is how long an attempt to store takes to fail after which those who have
+	// waited for it are not kept waiting for the next.
 	long = time.Second
 )
 
@@ -38,8 +38,7 @@ type writer struct {
 	// are appended on their own, so that the other rooms do not wait for them. A
 	// room's posts are all there, or none.
 	contended []*contention
-	// failed is when the last append began that took long to fail as unavailable; zero
-	// once one has not.
+	// failed is when the last attempt began, if it took long to fail as unavailable.
 	failed time.Time
 }
 
@@ -99,9 +98,9 @@ func (w *writer) gather() ([]*post, bool) {
 	return w.batch(), true
 }
 
-// patient returns those of the posts that have not waited through an append that took
+// patient returns those of the posts that have not waited through an attempt that took
 // long to fail, and fails the others: while the log is down, senders are told so after
-// two such appends, however many wait.
+// two such attempts, however many wait.
 func (w *writer) patient(posts []*post) []*post {
 	var waited, left []*post
 	for _, p := range posts {
@@ -241,20 +240,21 @@ func (w *writer) jitter(attempt int) {
 // room's where the log has less of that room than is known.
 func (w *writer) attempt(posts []*post) (left []*post) {
 	b := &batch{hub: w.hub, posts: posts}
+	began := time.Now()
 	err := b.plan()
 	if err == nil && len(b.drafts) > 0 {
-		began := time.Now()
-		b.first, err = w.hub.config.Log.Append(w.hub.life, b.drafts)
-		if report := w.hub.config.Appended; report != nil {
-			report(len(b.drafts), time.Since(began), err)
-		}
-		w.learn(began, len(b.drafts), err)
+		err = w.append(b)
 	}
-	if errors.Is(err, ErrConflict) {
+	conflict := errors.Is(err, ErrConflict)
+	if conflict {
 		w.hub.counts.conflicts.Add(1)
-		if err = b.catchUp(w.hub.life); err == nil {
-			return posts
-		}
+		err = b.catchUp(w.hub.life)
+	}
+	if err != nil || len(b.drafts) > 0 { // else the log was not asked
+		w.note(began, err)
+	}
+	if conflict && err == nil {
+		return posts
 	}
 	var behind *BehindError
 	switch {
@@ -271,13 +271,22 @@ func (w *writer) attempt(posts []*post) (left []*post) {
 	return nil
 }
 
-// learn notes what became of an append.
-func (w *writer) learn(began time.Time, entries int, err error) {
+func (w *writer) append(b *batch) (err error) {
+	began := time.Now()
+	b.first, err = w.hub.config.Log.Append(w.hub.life, b.drafts)
 	took := time.Since(began)
-	if err == nil {
-		w.economy.learn(entries, took)
+	if report := w.hub.config.Appended; report != nil {
+		report(len(b.drafts), took, err)
 	}
-	if w.failed = (time.Time{}); errors.Is(err, ErrUnavailable) && took >= long {
+	if err == nil {
+		w.economy.learn(len(b.drafts), took)
+	}
+	return err
+}
+
+// note notes whether an attempt took long to fail as unavailable.
+func (w *writer) note(began time.Time, err error) {
+	if w.failed = (time.Time{}); errors.Is(err, ErrUnavailable) && time.Since(began) >= long {
 		w.failed = began
 	}
 }

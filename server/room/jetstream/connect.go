@@ -150,6 +150,7 @@ func (c *ConnectConfig) options(s *stream, l *Shared) []nats.Option {
 		log = slog.New(slog.DiscardHandler)
 	}
 	options := []nats.Option{
+		nats.SyncQueueLen(answerQueue),
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(reconnectEvery),
 		nats.ReconnectJitter(reconnectEvery/2, reconnectEvery/2),

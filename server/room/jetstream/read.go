@@ -18,6 +18,9 @@ const (
 	// pageEntries and pageBytes bound what one read asks for, and so holds.
 	pageEntries = 1000
 	pageBytes   = 1 << 20
+	// answerQueue is for how many messages a connection has room for each answer, the
+	// one that ends it included. Left to itself it takes half a MiB for each.
+	answerQueue = pageEntries + 1
 )
 
 // Headers and statuses of the answers to a direct get.
@@ -65,10 +68,15 @@ func (s *stream) read(ctx context.Context, key room.Key, after uint64, limit int
 		done()
 		return nil, false, err
 	}
-	defer s.rests.take(answering, a, func() {
-		stop()
-		done()
-	})
+	if limit == 1 { // the rest takes nobody's turn
+		defer a.drop()
+		defer stop()
+	} else {
+		defer s.rests.take(answering, a, func() {
+			stop()
+			done()
+		})
+	}
 	waiting, cancel := context.WithCancel(answering)
 	defer cancel()
 	defer context.AfterFunc(ctx, cancel)()

@@ -3,6 +3,7 @@ package jetstream_test
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,19 +15,21 @@ import (
 	"securechat/server/room/roomtest"
 )
 
+// logs opens each kind of log.
+var logs = map[string]func(t *testing.T) room.Log{
+	"embedded": func(t *testing.T) room.Log {
+		return openEmbedded(t, jetstream.EmbeddedConfig{Dir: t.TempDir() + "/log", SyncInterval: time.Minute})
+	},
+	"shared": func(t *testing.T) room.Log { return connect(t, startNATS(t, 1).config(roomtest.Limits{})) },
+}
+
 // Many who read a large room do not hold up who asks about another, nor who reads
 // it.
 func TestManyReadersHoldUpNobodyElse(t *testing.T) {
 	// Time would be the machine's: what counts is how many pages the readers are given
 	// meanwhile, of which there are 8 at a time. In a queue with them it would be all.
 	const readers, most = 60, 20
-	opens := map[string]func(t *testing.T) room.Log{
-		"embedded": func(t *testing.T) room.Log {
-			return openEmbedded(t, jetstream.EmbeddedConfig{Dir: t.TempDir() + "/log", SyncInterval: time.Minute})
-		},
-		"shared": func(t *testing.T) room.Log { return connect(t, startNATS(t, 1).config(roomtest.Limits{})) },
-	}
-	for name, open := range opens {
+	for name, open := range logs {
 		t.Run(name, func(t *testing.T) {
 			log := open(t)
 			defer log.Close()
@@ -97,6 +100,34 @@ func TestManyReadersHoldUpNobodyElse(t *testing.T) {
 			for question, pages := range fewest {
 				if pages > most {
 					t.Errorf("%s waits for %d pages of %d readers", question, pages, readers)
+				}
+			}
+		})
+	}
+}
+
+// Who asks is given memory for an answer, not for all that a connection may have under
+// way.
+func TestAQuestionTakesLittleMemory(t *testing.T) {
+	const questions, most = 100, 64 << 10
+	for name, open := range logs {
+		t.Run(name, func(t *testing.T) {
+			log := open(t)
+			defer log.Close()
+			if _, err := log.Append(t.Context(), []room.Draft{said("ops", 0, "x"), said("ops", 0, "y")}); err != nil {
+				t.Fatal(err)
+			}
+			for _, limit := range []int{1, 2} {
+				var before, after runtime.MemStats
+				runtime.ReadMemStats(&before)
+				for range questions {
+					if entries, _, err := log.Read(t.Context(), "ops", 0, limit); err != nil || len(entries) != limit {
+						t.Fatalf("%d entries, %v", len(entries), err)
+					}
+				}
+				runtime.ReadMemStats(&after)
+				if each := (after.TotalAlloc - before.TotalAlloc) / questions; each > most {
+					t.Errorf("a question for %d messages takes %d bytes, want %d at most", limit, each, most)
 				}
 			}
 		})

@@ -32,7 +32,7 @@ func paging(t *testing.T, answer time.Duration) (*stream, <-chan *nats.Msg) {
 	if _, err := connect().ChanSubscribe("$JS.API.DIRECT.GET."+localNames.stream, questions); err != nil {
 		t.Fatal(err)
 	}
-	s.reads = connect()
+	s.reads, s.asks = connect(), connect()
 	t.Cleanup(s.close)
 	return s, questions
 }
@@ -95,6 +95,26 @@ func (s *stream) turnsWaiting() []chan struct{} {
 		return waiting
 	}
 	return nil
+}
+
+// A question that nobody waits for any more takes nobody's turn, and is forgotten at
+// once: nothing bounds how many there are.
+func TestNothingWaitsForQuestionsThatNobodyWaitsFor(t *testing.T) {
+	s, questions := paging(t, time.Minute)
+	for range atOnce {
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			_, _, _ = s.read(ctx, "ops", 0, 1)
+		}()
+		<-questions
+		cancel()
+		<-gone
+	}
+	if waiting := s.asks.NumSubscriptions(); waiting > 0 {
+		t.Errorf("%d answers are waited for, by nobody", waiting)
+	}
 }
 
 // A page that nobody waits for gives its turn back when its answer does not come in

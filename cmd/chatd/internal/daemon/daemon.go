@@ -44,8 +44,8 @@ type Daemon struct {
 }
 
 // Start serves on the listeners, which become the daemon's own even if it fails.
-// When it returns, streams are accepted. It fails if ctx ends while it waits for the
-// log of the rooms; later ctx means nothing to the daemon.
+// When it returns, streams are accepted. It fails if ctx ends while it waits for a NATS
+// cluster; later ctx means nothing to the daemon.
 func Start(ctx context.Context, config Config, listeners *Listeners) (*Daemon, error) {
 	parts, err := assemble(ctx, config, true)
 	if err != nil {

@@ -28,7 +28,7 @@ type parts struct {
 }
 
 // assemble makes the service. withRooms is false for a check, which must not open
-// a log that a running service has open. With ctx ends the wait for a log.
+// a log that a running service has open. With ctx ends the wait for a cluster.
 func assemble(ctx context.Context, config Config, withRooms bool) (p *parts, err error) {
 	p = &parts{}
 	defer func() {
