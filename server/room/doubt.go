@@ -41,6 +41,9 @@ var errIndexing = errors.New("room: the room's ids are being read: it begins ane
 // errAnew says that a room has begun anew while somebody was joining it.
 var errAnew = fmt.Errorf("%w: the room has begun anew meanwhile", ErrUnavailable)
 
+// errRegressed says that the log has not got as far as a member any more.
+var errRegressed = fmt.Errorf("%w: it has lost its end, and gives positions anew", ErrUnavailable)
+
 // beginning returns how often the room has begun anew.
 func (r *room) beginning() uint64 {
 	r.mu.Lock()

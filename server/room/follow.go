@@ -92,7 +92,7 @@ func (r *room) compared(first, last, newest uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if newest > 0 || first <= r.floor+1 {
-		r.floor = max(r.floor, last)
+		r.floor = last // also where the log has lost its end
 	}
 }
 
