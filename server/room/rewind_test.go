@@ -1,13 +1,16 @@
 package room_test
 
 import (
+	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	chatpb "securechat/proto/chat"
 	"securechat/server/room"
+	"securechat/server/room/roomtest"
 )
 
 // A log that is restored from an older state gives positions anew that it had given
@@ -49,6 +52,76 @@ func TestWhoIsBeyondALogThatHasLostItsEnd(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Nor does who only listens where others speak on another node go on after a hole.
+func TestWhoListensToALogThatHasLostItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hubs, _, log, _ := nodes(t, 2)
+		alice := joinLive(t, hubs[0], "ops", "alice")
+		bob := joinLive(t, hubs[1], "ops", "bob")
+		var sequences []uint64
+		for _, text := range []string{"1", "2", "3", "4", "5", "6"} {
+			alice.post(text, text)
+			sequences = append(sequences, alice.wantAck().Sequence)
+			readTo(t, bob, "alice: "+text)
+		}
+		log.Rewind(sequences[2])
+		alice.post("", "finds out")
+		alice.wantEndSilently(room.ErrUnavailable)
+		alice.Leave()
+		alice = joinLive(t, hubs[0], "ops", "alice")
+		alice.post("4", "4 again")
+		readTo(t, alice, "ack 4 again")
+		within(t, 11*time.Second, func() { bob.wantEndSilently(room.ErrUnavailable) })
+		bob.Leave()
+		var gone *room.GoneError
+		if m, err := hubs[1].Join(t.Context(), "ops", "bob", after(sequences[5])); !errors.As(err, &gone) {
+			t.Errorf("comes back with %v", err)
+			if err == nil {
+				m.Leave()
+			}
+		}
+		bob = join(t, hubs[1], "ops", "bob", beginning)
+		readTo(t, bob, "alice: 4 again")
+		alice.post("", "on")
+		readTo(t, bob, "alice: on")
+	})
+}
+
+// A log that has less for a moment has lost nothing.
+func TestALogThatIsBehindForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := roomtest.NewMemory()
+		cluster := roomtest.NewCluster(memory)
+		node := cluster.Node()
+		log := &lesser{Log: node}
+		hub := newHub(t, room.Config{Log: log, Cluster: node})
+		bob := joinLive(t, hub, "ops", "bob")
+		bob.post("", "1")
+		bob.want("ack 1")
+		for range 3 {
+			log.less.Store(true)
+			bob.wantNothing(4 * time.Second) // of which one comparison is
+			log.less.Store(false)
+			bob.wantNothing(6 * time.Second)
+		}
+		bob.post("", "2")
+		bob.want("ack 2")
+	})
+}
+
+// lesser has nothing of any room, while less says so.
+type lesser struct {
+	room.Log
+	less atomic.Bool
+}
+
+func (l *lesser) Newest(ctx context.Context, key room.Key) (uint64, error) {
+	if l.less.Load() {
+		return 0, nil
+	}
+	return l.Log.Newest(ctx, key)
 }
 
 // wantEndSilently reads the end, before which no message may come.

@@ -31,6 +31,8 @@ type room struct {
 	floor, lost uint64
 	// reached is not before any position that a member has come with or was given.
 	reached uint64
+	// lacks is since when the log has been seen to have less of the room than tail.
+	lacks time.Time
 	// begun counts how often the room has begun anew, with less than was known.
 	begun uint64
 	// heard is the newest sequence that another node has told of. Where it is
