@@ -3,7 +3,6 @@ package room
 import (
 	"reflect"
 	"testing"
-	"time"
 )
 
 // What is taken for a note is one that this node could have sent, and telling it
@@ -34,12 +33,11 @@ func FuzzNotes(f *testing.F) {
 			return
 		}
 		var p presence
-		now := time.Now()
-		changed := p.list(n, now)
+		changed := p.list(n)
 		if n.Parts == 1 && len(p.byName()) != len(changed) {
 			t.Errorf("%d have come, %d are there", len(changed), len(p.byName()))
 		}
-		if repeated := p.list(n, now); len(repeated) > 0 {
+		if repeated := p.list(n); len(repeated) > 0 {
 			t.Errorf("told again, %v have changed", repeated)
 		}
 	})
@@ -56,21 +54,20 @@ func TestListsInParts(t *testing.T) {
 		t.Fatalf("%d notes", len(notes))
 	}
 	var p presence
-	now := time.Now()
 	for _, i := range []int{2, 0, 2, 3} {
 		n, err := parseNote(notes[i].encode())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if changed := p.list(n, now); changed != nil {
+		if changed := p.list(n); changed != nil {
 			t.Fatalf("%d of a list that is not complete", len(changed))
 		}
 	}
-	if changed := p.list(&notes[1], now); len(changed) != len(users) {
+	if changed := p.list(&notes[1]); len(changed) != len(users) {
 		t.Errorf("%d users, want %d", len(changed), len(users))
 	}
 	for _, n := range lists("n", 8, nil) {
-		if changed := p.list(&n, now); len(changed) != len(users) || len(p.byName()) != 0 {
+		if changed := p.list(&n); len(changed) != len(users) || len(p.byName()) != 0 {
 			t.Errorf("%d users have gone, %d are there", len(changed), len(p.byName()))
 		}
 	}

@@ -26,7 +26,7 @@ type sessions struct {
 type peer struct {
 	number uint64 // of the note that users is from
 	users  map[string]time.Time
-	heard  time.Time
+	silent int // beats since it was heard
 	// parts are what has come of a list that is not complete.
 	parts *parts
 }
@@ -41,8 +41,9 @@ type parts struct {
 // told is a user whose coming was told.
 type told struct {
 	since time.Time
-	// leaves is when LEFT will be told unless the user is back; zero while here.
-	leaves time.Time
+	// leaves is at how many beats from now LEFT will be told unless the user is back; 0
+	// while here.
+	leaves int
 }
 
 // maxPeers bounds the nodes of a room.
@@ -87,7 +88,7 @@ func (p *presence) anywhere(user string) (since time.Time, ok bool) {
 
 // list takes in another node's list of users, or a part of one, and returns those
 // who have come or gone with it.
-func (p *presence) list(n *note, now time.Time) (changed []string) {
+func (p *presence) list(n *note) (changed []string) {
 	other := p.peers[n.Node]
 	if other == nil {
 		if len(p.peers) >= maxPeers {
@@ -102,7 +103,7 @@ func (p *presence) list(n *note, now time.Time) (changed []string) {
 	if n.Number < other.number || n.Number == other.number && other.number > 0 {
 		return nil // overtaken, or a repetition
 	}
-	other.heard = now
+	other.silent = 0
 	users, whole := other.assemble(n)
 	if !whole {
 		return nil
@@ -145,11 +146,11 @@ func (o *peer) assemble(n *note) (map[string]time.Time, bool) {
 	return users, true
 }
 
-// expire forgets the nodes that have been silent for too long and returns their
-// users.
-func (p *presence) expire(now time.Time) (changed []string) {
+// expire forgets, at each beat, the nodes that have been silent for too long and returns
+// their users.
+func (p *presence) expire() (changed []string) {
 	for node, other := range p.peers {
-		if now.Sub(other.heard) < silent {
+		if other.silent++; other.silent < silentBeats {
 			continue
 		}
 		delete(p.peers, node)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -253,6 +254,33 @@ func TestAKilledNodesUsersAreGone(t *testing.T) {
 		}
 		all[1].Reconnect()
 		within(t, time.Second, func() { watcher.want("JOINED alice") })
+	})
+}
+
+// Nor are others gone because this process has been held up, be they on other nodes or
+// on their way back.
+func TestNobodyIsGoneForTimeInWhichTheProcessIsHeldUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := roomtest.NewMemory()
+		cluster := roomtest.NewCluster(log)
+		one, two := cluster.Node(), cluster.Node()
+		var heldUp atomic.Int64
+		hub := newHub(t, room.Config{
+			Log: one, Cluster: one,
+			Now: func() time.Time { return time.Now().Add(time.Duration(heldUp.Load())) },
+		})
+		watcher := joinLive(t, hub, "ops", "watcher")
+		other := newHub(t, room.Config{Log: two, Cluster: two})
+		joinLive(t, other, "ops", "alice")
+		watcher.want("JOINED alice")
+		bob := joinLive(t, hub, "ops", "bob")
+		watcher.want("JOINED bob")
+		watcher.wantNothing(3 * time.Second)
+		bob.Leave()
+		heldUp.Store(int64(time.Hour))
+		watcher.wantNothing(time.Second)
+		joinLive(t, hub, "ops", "bob")
+		watcher.wantNothing(time.Minute)
 	})
 }
 
