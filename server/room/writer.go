@@ -252,8 +252,14 @@ func (w *writer) attempt(posts []*post) (left []*post) {
 	}
 	if errors.Is(err, ErrConflict) {
 		w.hub.counts.conflicts.Add(1)
+		began := time.Now()
 		if err = b.catchUp(w.hub.life); err == nil {
 			return posts
+		}
+		if len(b.rooms) > 1 && time.Since(began) < long && w.hub.life.Err() == nil {
+			b.end()
+			w.apart(posts) // it may be that of one room only
+			return nil
 		}
 	}
 	var behind *BehindError
