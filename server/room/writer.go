@@ -256,6 +256,10 @@ func (w *writer) attempt(posts []*post) (left []*post) {
 		if err = b.catchUp(w.hub.life); err == nil {
 			return posts
 		}
+		if errors.Is(err, errLags) {
+			b.end()
+			return posts
+		}
 		if len(b.rooms) > 1 && time.Since(began) < long && w.hub.life.Err() == nil {
 			b.end()
 			w.apart(posts) // it may be that of one room only
