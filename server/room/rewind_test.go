@@ -54,6 +54,29 @@ func TestWhoIsBeyondALogThatHasLostItsEnd(t *testing.T) {
 	}
 }
 
+// Who says something itself is not left waiting for an acknowledgement that it could not
+// be given, however late it came there; what it has said is stored once.
+func TestWhoSpeaksBeyondALogThatHasLostItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hubs, _, log, _ := nodes(t, 1)
+		joinLive(t, hubs[0], "silent", "carol")
+		fillMore(t, log, "other", 9) // since the room was loaded
+		_, last, err := log.Span(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		bob := join(t, hubs[0], "silent", "bob", after(last))
+		log.Rewind(last - 5)
+		bob.post("1", "said")
+		bob.wantEndSilently(room.ErrUnavailable)
+		bob.Leave()
+		bob = join(t, hubs[0], "silent", "bob", beginning)
+		bob.post("1", "said")
+		readTo(t, bob, "ack said")
+		wantStored(t, log, "silent", "bob: said")
+	})
+}
+
 // Nor does who only listens where others speak on another node go on after a hole.
 func TestWhoListensToALogThatHasLostItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
