@@ -17,6 +17,12 @@ const (
 	// grace is how long a user may be away without LEFT being told, so that one
 	// who changes nodes or networks does not come and go.
 	grace = 1500 * time.Millisecond
+	// silentBeats and graceBeats are those in beats, of which the first may come at once.
+	// While the process is held up, stopped for example, there are none: it would
+	// take everybody for gone whose word it has not come to read yet.
+	silentBeats, graceBeats = int(silent/beat) + 1, int(grace/beat) + 1
+	// atOnce is for who is known to be gone.
+	atOnce = 1
 	// answers is how long to wait for the other nodes to say whom they have.
 	answers = 300 * time.Millisecond
 	// typing is how often a user may be said to be typing.
@@ -89,7 +95,7 @@ func (h *Hub) ask(ctx context.Context, key Key) ([]Presence, error) {
 func (r *room) enter(user string) {
 	r.present.enter(user, r.hub.config.Now())
 	if r.present.here[user].count == 1 {
-		r.reconsider(user, grace)
+		r.reconsider(user, graceBeats)
 		r.hub.announce(r)
 	}
 }
@@ -97,19 +103,19 @@ func (r *room) enter(user string) {
 // exit notes the end of a session. With mu.
 func (r *room) exit(user string) {
 	if r.present.exit(user) {
-		r.reconsider(user, grace)
+		r.reconsider(user, graceBeats)
 		r.hub.announce(r)
 	}
 }
 
 // reconsider tells the members that a user has come, or has the keeper tell them
-// once a user has been gone for a while. With mu.
-func (r *room) reconsider(user string, patience time.Duration) {
+// once a user has been gone for some beats. With mu.
+func (r *room) reconsider(user string, patience int) {
 	since, there := r.present.anywhere(user)
 	known := r.present.told[user]
 	switch {
 	case there && known != nil:
-		known.leaves = time.Time{}
+		known.leaves = 0
 	case there:
 		if r.present.told == nil {
 			r.present.told = map[string]*told{}
@@ -117,17 +123,17 @@ func (r *room) reconsider(user string, patience time.Duration) {
 		r.present.told[user] = &told{since: since}
 		r.tell(&Event{Kind: chatpb.Kind_JOINED, User: user, Time: since})
 		r.broadcast()
-	case known != nil && known.leaves.IsZero():
-		known.leaves = r.hub.config.Now().Add(patience)
+	case known != nil && known.leaves == 0:
+		known.leaves = patience
 		r.leaving++
 	}
 }
 
-// attend tells of those who have left, and forgets nodes that have been silent
-// for too long. With mu.
+// attend tells, at each beat, of those who have left, and forgets nodes that have been
+// silent for too long. With mu.
 func (r *room) attend(now time.Time) {
 	for _, user := range r.present.expire() {
-		r.reconsider(user, 0)
+		r.reconsider(user, atOnce)
 	}
 	if r.leaving > 0 {
 		r.tellLeft(now)
@@ -143,8 +149,9 @@ func (r *room) tellLeft(now time.Time) {
 	r.leaving = 0
 	for user, known := range r.present.told {
 		switch {
-		case known.leaves.IsZero():
-		case now.Before(known.leaves):
+		case known.leaves == 0:
+		case known.leaves > 1:
+			known.leaves--
 			r.leaving++
 		default:
 			delete(r.present.told, user)
@@ -175,7 +182,7 @@ func (r *room) noted(b []byte) {
 		r.types(n.User)
 	case noteUsers:
 		for _, user := range r.present.list(n) {
-			r.reconsider(user, grace)
+			r.reconsider(user, graceBeats)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -346,4 +347,28 @@ func TestARoomThatCannotBeLoadedIsTriedAgain(t *testing.T) {
 	}
 	log.FailReads(nil)
 	joinLive(t, hub, "ops", "alice")
+}
+
+// A node that misses something again and again, since it is too slow for what comes, has
+// the others told of all its rooms no more often for that than they can bear.
+func TestANodeThatMissesMuchAsksSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hubs, all, _, cluster := nodes(t, 2)
+		bob := joinLive(t, hubs[1], "ops", "bob")
+		bob.rest(time.Minute)
+		var asked atomic.Int64
+		cluster.DropNotes(func(_ room.Key, note []byte) bool {
+			if strings.Contains(string(note), `"ask"`) {
+				asked.Add(1)
+			}
+			return false
+		})
+		for range 1000 {
+			all[1].Reconnect()
+			time.Sleep(10 * time.Millisecond) // the bubble's clock
+		}
+		if times := asked.Load(); times < 10 || times > 25 {
+			t.Errorf("it asked %d times in ten seconds, want once a beat", times)
+		}
+	})
 }

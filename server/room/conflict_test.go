@@ -353,3 +353,67 @@ func (l *contendedLog) Append(ctx context.Context, drafts []room.Draft) (uint64,
 	}
 	return l.Log.Append(ctx, drafts)
 }
+
+// Nor is one waited for of which whoever answers for the log lags behind for long. Its
+// posts are told so in the end, and posted again when their senders like.
+func TestARoomThatLagsHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := roomtest.NewMemory()
+		log := &laggingLog{Log: memory}
+		hub := newHub(t, room.Config{Log: log})
+		alice := joinLive(t, hub, "ops", "alice")
+		bob := joinLive(t, hub, "other", "bob")
+		fillMore(t, memory, "ops", 1)
+		log.behind.Store(1 << 40)
+		alice.post("", "1")
+		for range 5 {
+			within(t, 5*time.Second, func() {
+				bob.post("", "x")
+				bob.want("ack x")
+			})
+		}
+		within(t, 20*time.Second, func() { alice.wantEnd(room.ErrUnavailable) })
+		alice.Leave()
+		log.behind.Store(0)
+		alice = joinLive(t, hub, "ops", "alice")
+		alice.post("", "1")
+		readTo(t, alice, "ack 1")
+		wantStored(t, memory, "ops", "alice: x", "alice: 1")
+	})
+}
+
+// A room that cannot be read fails its own posts, not those that would have been stored
+// with them.
+func TestARoomThatCannotBeReadFailsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := roomtest.NewMemory()
+		hub := newHub(t, room.Config{Log: unreadable{memory, "ops"}})
+		alice := joinLive(t, hub, "ops", "alice")
+		bob := joinLive(t, hub, "other", "bob")
+		fillMore(t, memory, "ops", 1)
+		release := memory.HoldAppends()
+		bob.post("", "0")
+		synctest.Wait()
+		for _, text := range []string{"1", "2"} {
+			bob.post("", text)
+			alice.post("", text)
+		}
+		release()
+		bob.want("ack 0", "ack 1", "ack 2")
+		alice.wantEnd(room.ErrUnavailable)
+		wantStored(t, memory, "ops", "alice: x")
+	})
+}
+
+// unreadable has a room of which nothing can be read.
+type unreadable struct {
+	*roomtest.Memory
+	room room.Key
+}
+
+func (l unreadable) Read(ctx context.Context, key room.Key, after uint64, limit int) ([]room.Entry, bool, error) {
+	if key == l.room {
+		return nil, false, room.ErrUnavailable
+	}
+	return l.Memory.Read(ctx, key, after, limit)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // resolve looks, until the hub closes, what the log has of rooms of which an append
@@ -41,6 +42,9 @@ var errIndexing = errors.New("room: the room's ids are being read: it begins ane
 // errAnew says that a room has begun anew while somebody was joining it.
 var errAnew = fmt.Errorf("%w: the room has begun anew meanwhile", ErrUnavailable)
 
+// errRegressed says that the log has not got as far as a member any more.
+var errRegressed = fmt.Errorf("%w: it has lost its end, and gives positions anew", ErrUnavailable)
+
 // beginning returns how often the room has begun anew.
 func (r *room) beginning() uint64 {
 	r.mu.Lock()
@@ -52,12 +56,19 @@ func (r *room) beginning() uint64 {
 // than was known. All its members end, without the acknowledgements that they are
 // owed, since the log may have lost those messages. Who comes back to a position
 // before what was known is told that messages are gone, for as long as the room stays
-// loaded: afterwards nothing tells any more. For the writer, during an append.
-func (r *room) restart(ctx context.Context, behind *BehindError) error {
+// loaded: afterwards nothing tells any more. Within is for the writer, during an append:
+// others leave the room to it.
+func (r *room) restart(ctx context.Context, behind *BehindError, within bool) error {
 	reason := fmt.Errorf("%w: %w", ErrUnavailable, behind)
 	r.mu.Lock()
-	r.expel(reason)
+	busy := r.appending && !within
+	if !busy {
+		r.expel(reason)
+	}
 	r.mu.Unlock()
+	if busy {
+		return errBusy
+	}
 	_, last, newest, err := r.standing(ctx)
 	if err != nil {
 		return err
@@ -65,6 +76,10 @@ func (r *room) restart(ctx context.Context, behind *BehindError) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.expel(reason) // who has come meanwhile
+	if r.appending && !within {
+		return errBusy
+	}
+	r.lacks = time.Time{}
 	if r.indexing != nil {
 		return errIndexing
 	}

@@ -3,6 +3,7 @@ package room
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // dirty has the rooms about which one of the hub's goroutines has to do
@@ -74,15 +75,46 @@ func (h *Hub) compare(rooms map[*room]bool) (failed error) {
 		return err
 	}
 	for r := range rooms {
-		newest, err := r.catchUp(h.open)
-		switch {
-		case err == nil:
-			r.compared(first, last, newest)
-		case err != errBusy:
+		if err := r.compare(h.open, first, last); err != nil && err != errBusy {
 			failed = err
 		}
 	}
 	return failed
+}
+
+// compare publishes what the log has more of the room. Where it has less, and not for a
+// moment only, the room begins anew: first and last are the log's span.
+func (r *room) compare(ctx context.Context, first, last uint64) error {
+	r.mu.Lock()
+	known := r.tail
+	r.mu.Unlock()
+	newest, err := r.catchUp(ctx)
+	if err != nil {
+		return err
+	}
+	if less := newest < known && (newest > 0 || first <= known); !r.lacking(less) {
+		r.compared(first, last, newest)
+		return nil
+	}
+	return r.restart(ctx, &BehindError{Room: r.key, Known: known, Newest: newest}, false)
+}
+
+// lacking notes that the log has less of the room than is known, or has not, and says
+// whether it has had for so long that no leader can be the reason that has been replaced
+// and has not noticed.
+func (r *room) lacking(less bool) bool {
+	now := r.hub.config.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case !less:
+		r.lacks = time.Time{}
+	case r.lacks.IsZero():
+		r.lacks = now
+	default:
+		return now.Sub(r.lacks) >= compared
+	}
+	return false
 }
 
 // compared notes that what the log has had of the room up to last is published: newest
@@ -92,7 +124,7 @@ func (r *room) compared(first, last, newest uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if newest > 0 || first <= r.floor+1 {
-		r.floor = max(r.floor, last)
+		r.floor = last // also where the log has lost its end
 	}
 }
 

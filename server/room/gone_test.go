@@ -198,6 +198,40 @@ func TestWhatANodeCouldNotReadInTimeIsNotLeftOut(t *testing.T) {
 	}
 }
 
+// What a room had is discarded in the moment in which it is loaded: who has not had all
+// of it is told.
+func TestWhatIsDiscardedDuringALoadIsNotLeftOut(t *testing.T) {
+	log := &discardingLog{Memory: roomtest.NewMemory()}
+	fillMore(t, log.Memory, "other", 3)
+	sequences := fill(t, log.Memory, 5, func(int) room.Key { return "ops" })
+	_, last, err := log.Span(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub := newHub(t, room.Config{Log: log})
+	log.upTo = last
+	joinLive(t, hub, "ops", "alice")
+	var gone *room.GoneError
+	if m, err := hub.Join(t.Context(), "ops", "bob", after(sequences[2])); !errors.As(err, &gone) || gone.Oldest != last {
+		t.Errorf("who has not had all comes back with %v", err)
+		if err == nil {
+			m.Leave()
+		}
+	}
+}
+
+// discardingLog discards what it has up to a sequence before it says what a room's
+// newest is.
+type discardingLog struct {
+	*roomtest.Memory
+	upTo uint64
+}
+
+func (l *discardingLog) Newest(ctx context.Context, key room.Key) (uint64, error) {
+	l.DiscardBefore(l.upTo + 1)
+	return l.Memory.Newest(ctx, key)
+}
+
 // Nor is it where nothing at all is left of what the node has missed, when it compares
 // the room with the log.
 func TestWhatANodeMissedAltogetherIsNotLeftOut(t *testing.T) {

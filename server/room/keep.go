@@ -39,14 +39,24 @@ func (h *Hub) keep() {
 	}
 	now := h.config.Now()
 	listed, looked, read := now, now, now
+	// Each has all nodes tell whom they have in all rooms: what comes soon after another,
+	// as where a node is too slow all the time, waits for the next beat.
+	lately, missed := false, false
 	for {
 		select {
 		case <-h.open.Done():
 			return
 		case <-reconnected:
-			h.reconnected()
+			if missed = lately; !lately {
+				h.reconnected()
+				lately = true
+			}
 			continue
 		case <-ticker.C:
+		}
+		if lately = missed; missed {
+			h.reconnected()
+			missed = false
 		}
 		now := h.config.Now()
 		due := chores{now.Sub(listed) >= again, now.Sub(looked) >= compared, now.Sub(read) >= comparing}

@@ -82,6 +82,7 @@ func (r *room) join(ctx context.Context, user string, from Position) (*Member, e
 	} else {
 		m.follow(r.ring.head)
 	}
+	r.reached = max(r.reached, m.last, m.floor)
 	m.place = len(r.members)
 	r.members = append(r.members, m)
 	r.hub.counts.members.Add(1)

@@ -26,9 +26,7 @@ type sessions struct {
 type peer struct {
 	number uint64 // of the note that users is from
 	users  map[string]time.Time
-	// unheard is how many times the keeper has looked since the node was heard: while
-	// this process is held up, stopped for example, nobody can be.
-	unheard int
+	silent int // beats since it was heard
 	// parts are what has come of a list that is not complete.
 	parts *parts
 }
@@ -43,8 +41,9 @@ type parts struct {
 // told is a user whose coming was told.
 type told struct {
 	since time.Time
-	// leaves is when LEFT will be told unless the user is back; zero while here.
-	leaves time.Time
+	// leaves is at how many beats from now LEFT will be told unless the user is back; 0
+	// while here.
+	leaves int
 }
 
 // maxPeers bounds the nodes of a room.
@@ -104,7 +103,7 @@ func (p *presence) list(n *note) (changed []string) {
 	if n.Number < other.number || n.Number == other.number && other.number > 0 {
 		return nil // overtaken, or a repetition
 	}
-	other.unheard = 0
+	other.silent = 0
 	users, whole := other.assemble(n)
 	if !whole {
 		return nil
@@ -147,12 +146,11 @@ func (o *peer) assemble(n *note) (map[string]time.Time, bool) {
 	return users, true
 }
 
-// expire forgets the nodes that have been silent for too long and returns their
-// users. It is called at each beat.
+// expire forgets, at each beat, the nodes that have been silent for too long and returns
+// their users.
 func (p *presence) expire() (changed []string) {
 	for node, other := range p.peers {
-		if since := time.Duration(other.unheard) * beat; since < silent {
-			other.unheard++
+		if other.silent++; other.silent < silentBeats {
 			continue
 		}
 		delete(p.peers, node)

@@ -29,6 +29,10 @@ type room struct {
 	// tail when the room was loaded, or was compared with it last. lost is one before
 	// which the room may have had entries, if it had none left then.
 	floor, lost uint64
+	// reached is not before any position that a member has come with or was given.
+	reached uint64
+	// lacks is since when the log has been seen to have less of the room than tail.
+	lacks time.Time
 	// begun counts how often the room has begun anew, with less than was known.
 	begun uint64
 	// heard is the newest sequence that another node has told of. Where it is
@@ -89,6 +93,9 @@ func (r *room) awoken() <-chan struct{} {
 
 // publish adds a message that follows tail. With mu; broadcast comes after.
 func (r *room) publish(entry Entry) {
+	if entry.Sequence <= r.reached {
+		r.regress(entry.Sequence)
+	}
 	if r.tail == 0 && r.ring.evicted == 0 {
 		r.begins(&entry)
 	}
@@ -104,6 +111,18 @@ func (r *room) begins(entry *Entry) {
 	for _, m := range r.members {
 		m.last = max(m.last, entry.Sequence-1)
 	}
+}
+
+// regress is for a sequence that the log gives anew, since it has lost its end: the
+// members that are beyond it would take what comes for what they have had. With mu.
+func (r *room) regress(sequence uint64) {
+	for _, m := range r.members {
+		if max(m.last, m.floor) >= sequence {
+			m.finish(errRegressed)
+			m.owed = nil
+		}
+	}
+	r.reached, r.floor = sequence-1, min(r.floor, sequence-1)
 }
 
 // know makes an entry findable by its id, once anybody looks for ids. With mu.

@@ -134,6 +134,10 @@ func (r *room) standing(ctx context.Context) (first, last, newest uint64, err er
 // catch up afterwards.
 var errBusy = errors.New("room: an append is under way")
 
+// errLags says that whoever answers for the log does not have what it has stored, and has
+// not got it within a second: others are not to wait for that.
+var errLags = fmt.Errorf("%w: it does not show yet what it has stored", ErrUnavailable)
+
 // catchUp publishes what the log has after tail. It does not while the room is
 // being appended to, save for the writer itself (catchUpAppending): what it would
 // read may be this node's own posts, which only the writer can tell.
@@ -169,6 +173,7 @@ func (r *room) advance(ctx context.Context, within bool) (newest uint64, err err
 			return 0, err
 		}
 		if more || len(entries) > 0 {
+			attempt = 0
 			continue
 		}
 		// It has just been discarded, or a node of the log's answered that lags.
@@ -176,6 +181,9 @@ func (r *room) advance(ctx context.Context, within bool) (newest uint64, err err
 			return 0, err
 		}
 		if newest > after {
+			if attempt >= passing {
+				return 0, errLags
+			}
 			if err := pause(ctx, backoff(attempt)); err != nil {
 				return 0, err
 			}

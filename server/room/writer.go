@@ -246,15 +246,25 @@ func (w *writer) attempt(posts []*post) (left []*post) {
 		err = w.append(b)
 	}
 	conflict := errors.Is(err, ErrConflict)
+	asked := time.Now()
 	if conflict {
 		w.hub.counts.conflicts.Add(1)
 		err = b.catchUp(w.hub.life)
 	}
-	if err != nil || len(b.drafts) > 0 { // else the log was not asked
+	lags := conflict && errors.Is(err, errLags)
+	if !lags && (err != nil || len(b.drafts) > 0) { // else the log was not asked
 		w.note(began, err)
 	}
-	if conflict && err == nil {
+	switch {
+	case conflict && err == nil:
 		return posts
+	case lags:
+		b.end()
+		return posts
+	case conflict && len(b.rooms) > 1 && time.Since(asked) < long && w.hub.life.Err() == nil:
+		b.end()
+		w.apart(posts) // it may be that of one room only
+		return nil
 	}
 	var behind *BehindError
 	switch {

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -42,12 +43,18 @@ type ConnectConfig struct {
 	Replicas int
 	// Keep is how long messages are kept.
 	Keep Retention
+	// Within is how long the servers have to answer for the stream once one of them is
+	// reached, which may take longer where others are not; 0 means 20 s.
+	Within time.Duration
 	// Logger is told of lost connections; nil: nobody is.
 	Logger *slog.Logger
 }
 
 // reconnectEvery is the pause between attempts to reach the servers again.
 const reconnectEvery = 500 * time.Millisecond
+
+// attachWithin is how long a cluster may take to elect the stream's leader.
+const attachWithin = 4 * answerWithin
 
 // ErrNoLeader says that the servers of a cluster have not elected a leader.
 var ErrNoLeader = errors.New("jetstream: the cluster has no leader now")
@@ -79,6 +86,8 @@ func Connect(ctx context.Context, config ConnectConfig) (*Shared, error) {
 		if err := s.heedElections(); err != nil {
 			return err
 		}
+		ctx, cancel := context.WithTimeout(ctx, cmp.Or(config.Within, attachWithin))
+		defer cancel()
 		return s.attach(ctx, streamConfig(n, config.Keep, config.Replicas, true))
 	}
 	if err := open(); err != nil {
@@ -114,7 +123,7 @@ func (s *stream) attach(ctx context.Context, want js.StreamConfig) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 4*answerWithin) // a cluster elects the stream's leader
+	ctx, cancel := context.WithTimeout(ctx, attachWithin)
 	defer cancel()
 	if s.handle, err = ensure(ctx, api, want); err != nil {
 		return err

@@ -178,7 +178,11 @@ func (s *stream) entry(m *nats.Msg, subject string, key room.Key) (room.Entry, e
 	if err != nil {
 		return room.Entry{}, errors.New("a message has no sequence")
 	}
-	return room.ParseRecord(key, sequence, m.Data)
+	e, err := room.ParseRecord(key, sequence, m.Data)
+	if err != nil {
+		return room.Entry{}, final{err} // it stays as it is
+	}
+	return e, nil
 }
 
 // rooms implements room.Log's Rooms by a consumer of each subject's last message,

@@ -25,7 +25,7 @@ type Limits struct {
 
 // Memory is a room.Log in memory. It does what the durable logs do, save that it
 // ends with the process, and it fails where a test asks for it: see Fail, Conflict,
-// Doubt, HoldAppends, HoldAnswers, DiscardBefore, DiscardRoom and Lose.
+// Doubt, HoldAppends, HoldAnswers, DiscardBefore, DiscardRoom, Lose and Rewind.
 type Memory struct {
 	limits Limits
 	faults faults

@@ -1,6 +1,7 @@
 package roomtest
 
 import (
+	"slices"
 	"time"
 
 	"securechat/server/room"
@@ -44,6 +45,18 @@ func (m *Memory) Lose(key room.Key, after uint64) {
 	if m.rooms[key] = left; len(left) == 0 {
 		delete(m.rooms, key)
 	}
+}
+
+// Rewind has the log lose its end, in all rooms: what came after a sequence, whose
+// places it gives anew.
+func (m *Memory) Rewind(last uint64) {
+	for key := range m.newest() {
+		m.Lose(key, last)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.order = slices.DeleteFunc(m.order, func(k *kept) bool { return k.Sequence > last })
+	m.last = last
 }
 
 // first returns the first sequence that is kept, or the next one to be given.

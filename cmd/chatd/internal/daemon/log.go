@@ -15,7 +15,8 @@ import (
 
 const (
 	// reachNATS is how long a cluster may take to answer when the service starts, and
-	// answerNATS how long one attempt waits.
+	// answerNATS how long one attempt waits
+	// for that once a server is reached.
 	reachNATS  = 30 * time.Second
 	answerNATS = 3 * time.Second
 	// syncInterval is that of settings.FsyncInterval.
@@ -62,9 +63,9 @@ func connect(ctx context.Context, s settings.Settings, keep jetstream.Retention,
 	// it is asked go unanswered, or says so after half a second.
 	began, waiting := time.Now(), false
 	for {
-		shared, err := connectOnce(ctx, jetstream.ConnectConfig{
+		shared, err := jetstream.Connect(ctx, jetstream.ConnectConfig{
 			URLs: s.NATS, TLS: trust.config, Roots: trust.roots,
-			Credentials: s.NATSCredentials, Replicas: s.NATSReplicas, Keep: keep, Logger: logger,
+			Credentials: s.NATSCredentials, Replicas: s.NATSReplicas, Keep: keep, Within: answerNATS, Logger: logger,
 		})
 		electing := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jetstream.ErrNoLeader)
 		if !electing || ctx.Err() != nil || time.Since(began) > reachNATS {
@@ -75,12 +76,6 @@ func connect(ctx context.Context, s settings.Settings, keep jetstream.Retention,
 		}
 		waiting = true
 	}
-}
-
-func connectOnce(ctx context.Context, config jetstream.ConnectConfig) (*jetstream.Shared, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerNATS)
-	defer cancel()
-	return jetstream.Connect(ctx, config)
 }
 
 // rooms is what the server is told of the log.

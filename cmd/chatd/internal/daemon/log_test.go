@@ -3,8 +3,11 @@ package daemon
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -100,4 +103,61 @@ func TestWhenMessagesAreOnDisk(t *testing.T) {
 			t.Errorf("%s: %q is synced every %v, want %v", fsync, config.Dir, config.SyncInterval, want)
 		}
 	}
+}
+
+// Time that goes by before a server is reached, as where others of --nats are down, is
+// not the cluster's.
+func TestServersThatAreSlowToReachAreReached(t *testing.T) {
+	t.Parallel()
+	s, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	if !s.ReadyForConnections(20 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	url := "nats://" + slowToReach(t, s.Addr().String(), answerNATS/3+100*time.Millisecond)
+	var logged strings.Builder
+	log, err := connect(t.Context(), settings.Settings{NATS: []string{url}, NATSReplicas: 1}, jetstream.Retention{}, slog.New(slog.NewTextHandler(&logged, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil || strings.Contains(logged.String(), "not ready") {
+		t.Errorf("closed: %v; logged: %s", err, &logged)
+	}
+}
+
+// slowToReach returns the address by which a server is reached once a while has gone by.
+func slowToReach(t *testing.T, server string, after time.Duration) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	t.Cleanup(func() { listener.Close(); all.Wait() })
+	all.Go(func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer client.Close()
+				<-time.After(after)
+				there, err := net.Dial("tcp", server)
+				if err != nil {
+					return
+				}
+				defer there.Close()
+				all.Go(func() { _, _ = io.Copy(there, client); _ = there.Close() })
+				_, _ = io.Copy(client, there)
+			})
+		}
+	})
+	return listener.Addr().String()
 }
