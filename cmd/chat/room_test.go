@@ -131,6 +131,17 @@ func TestDeliverAllStored(t *testing.T) {
 	}
 }
 
+// Who has said all does not wait for ever for a server that is away.
+func TestTalkNotAcknowledged(t *testing.T) {
+	ctx, server, room := joinAsAlice(t)
+	server.Hold(true)
+	talker := &talker{room: room, source: &oneText{text: "hello"}, last: 10 * time.Millisecond}
+	err := talker.talk(ctx, nil, func(client.RoomEvent) {})
+	if cli.CodeOf(err) != cli.Unacknowledged || !strings.Contains(err.Error(), "not acknowledged within 10ms") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // A room that ends while nothing is sent is not waited in.
 func TestDeliverExpelled(t *testing.T) {
 	ctx, server, room := joinAsAlice(t)
