@@ -82,7 +82,7 @@ func liveAtRandom(t *testing.T, seed uint64) {
 		server.behave()
 		server.say("bob", "the end")
 	}()
-	got := readAtRandom(ctx, t, room, server, rand.New(rand.NewPCG(seed, 200)))
+	got := readAtRandom(ctx, t, room, rand.New(rand.NewPCG(seed, 200)))
 	wantLog(t, got, server.upTo("the end"))
 	for i := range sent {
 		sent[i].check(t, server.stored())
@@ -113,11 +113,11 @@ func (s *erratic) upTo(text string) (entries []clienttest.Entry) {
 }
 
 // readAtRandom reads up to the end, now and then not for a while.
-func readAtRandom(ctx context.Context, t *testing.T, room *Room, server *erratic, random *rand.Rand) (got []Message) {
+func readAtRandom(ctx context.Context, t *testing.T, room *Room, random *rand.Rand) (got []Message) {
 	t.Helper()
 	for {
 		if random.IntN(50) == 0 {
-			server.wait(20*time.Millisecond, nil)
+			awaitAhead(room, 40)
 		}
 		m, err := room.Receive(ctx)
 		must(t, err)
@@ -128,6 +128,21 @@ func readAtRandom(ctx context.Context, t *testing.T, room *Room, server *erratic
 		}
 		if got = append(got, m); over {
 			return got
+		}
+	}
+}
+
+// awaitAhead waits until the room runs ahead of its program, or so many milliseconds.
+func awaitAhead(room *Room, longest int) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range longest {
+		<-tick.C
+		room.mu.Lock()
+		ahead := room.ahead
+		room.mu.Unlock()
+		if ahead {
+			return
 		}
 	}
 }
