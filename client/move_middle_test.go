@@ -284,3 +284,21 @@ func TestMovesFollowEachOther(t *testing.T) {
 	wantAcknowledged(t, stream, 3, 4)
 	wantLines(t, conn, 1)
 }
+
+// Who gets the turn while a leg is being read out, though none was when it asked, has
+// the successor wait: two legs at a time would be mixed in the spool.
+func TestOneLegIsReadOutAtATime(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	stream := open(t, dial(t, realm.User("alice"), startServer(t, realm)))
+	waiting := stream.sender.Load() // any leg will do
+	stream.successor.Store(waiting)
+	stream.readingOut.Store(true)
+	stream.turn.Lock()
+	stream.takeOver()
+	stream.turn.Unlock()
+	if !stream.successor.CompareAndSwap(waiting, nil) {
+		t.Error("the successor has taken over")
+	}
+	stream.readingOut.Store(false)
+	wantEcho(t, stream, "as before")
+}

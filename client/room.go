@@ -57,7 +57,7 @@ type Room struct {
 	placed bool     // seen and kept are positions
 	seen   uint64   // the newest message that stream has brought
 	kept   uint64   // the newest message that the backlog has been given
-	early  []uint64 // messages after seen that the backlog has been given
+	early  []uint64 // messages after kept that the backlog has been given
 	live   bool     // stream has brought all that was missed
 	begun  bool     // ready is closed
 

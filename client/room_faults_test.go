@@ -366,6 +366,31 @@ func TestRoomSenderDoesNotRead(t *testing.T) {
 	wantMessages(t, room, "on")
 }
 
+// A message that went out twice is told once, though it is the last for which there
+// is room, and what comes next is dropped and read again.
+func TestRoomLastBeforeItRunsAhead(t *testing.T) {
+	realm, server := startRooms(t)
+	room := join(t, dial(t, realm.User("alice"), server.Address()), "ops")
+	var got []Message
+	for fill := range 16 { // what else is told takes some of it, more or less
+		for i := range backlogEvents - 12 + fill {
+			server.Say("ops", "bob", fmt.Sprint(i))
+		}
+		loseOnReceipt(server)
+		_, err := room.Send(patient(t), "mine")
+		must(t, err)
+		server.Say("ops", "bob", "after")
+		_, err = room.Send(patient(t), fmt.Sprint("the end of ", fill))
+		must(t, err)
+		for len(got) == 0 || got[len(got)-1].Text != fmt.Sprint("the end of ", fill) {
+			m, err := room.Receive(patient(t))
+			must(t, err)
+			got = append(got, m)
+		}
+	}
+	wantLog(t, got, server.Entries("ops"))
+}
+
 // A program that reads slowly and sends nothing has the server wait, and misses
 // nothing; nor does one that was cut for it.
 func TestRoomSlowReader(t *testing.T) {

@@ -130,6 +130,34 @@ func TestRoomsAndMembers(t *testing.T) {
 	}
 }
 
+// A cursor that does not lead to all that came after it is refused, as in joining.
+func TestHistoryGone(t *testing.T) {
+	realm, server := startRooms(t)
+	conn := dial(t, realm.User("alice"), server.Address())
+	server.Say("ops", "bob", "one")
+	server.Discard("ops", server.Say("ops", "bob", "two"))
+	newest := server.Say("ops", "bob", "three")
+	for _, after := range []uint64{2, newest + 1} {
+		for _, err := range conn.History(patient(t), "ops", After(after)) {
+			if gone := wantReason(t, err, auth.CursorGone); gone.Oldest != 3 {
+				t.Errorf("after %d: got %v, want the oldest, 3", after, err)
+			}
+		}
+		_, err := conn.Join(patient(t), "ops", After(after))
+		wantReason(t, err, auth.CursorGone)
+	}
+	for _, option := range []HistoryOption{FromStart(), After(3), Before(newest + 1)} {
+		count := 0
+		for _, err := range conn.History(patient(t), "ops", option) {
+			must(t, err)
+			count++
+		}
+		if count != 1 {
+			t.Errorf("got %d messages, want the one that is kept", count)
+		}
+	}
+}
+
 // Before 0 is from the end of the room on.
 func TestCheckPageBeforeZero(t *testing.T) {
 	zero := uint64(0)

@@ -117,6 +117,40 @@ func TestRoomTakeEarlyAndAhead(t *testing.T) {
 	}
 }
 
+// What the program was given, before anybody knew that nothing stands before it, is
+// not told again either where what came next was dropped.
+func TestRoomTakeEarlyAndDrop(t *testing.T) {
+	for name, next := range map[string]Message{
+		"a message": {Kind: KindMessage, User: "bob", Sequence: 3},
+		"live":      {Kind: KindLive, Sequence: 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &Posted{id: "mine", done: make(chan struct{}), sent: true, resent: true}
+			r := &Room{conn: &Conn{mover: &mover{}}, user: "alice", placed: true, seen: 1, kept: 1, begun: true, slots: make(chan struct{}, 1), pending: []*Posted{p}, sent: 1}
+			p.room = r
+			r.slots <- struct{}{}
+			if e := r.take(Message{Kind: KindAcknowledgement, ID: "mine", Sequence: 2}); e == nil || !r.keep(e) {
+				t.Fatal("the acknowledgement is not told")
+			}
+			e := r.take(next)
+			r.ahead, r.rewind = true, true
+			r.keep(e)
+			if _, back := r.next(); !back {
+				t.Fatal("the room does not go back")
+			}
+			if r.take(Message{Kind: KindMessage, User: "alice", ID: "mine", Sequence: 2}) != nil {
+				t.Error("it is told again")
+			}
+			if e := r.take(Message{Kind: KindMessage, User: "bob", Sequence: 3}); e == nil || !r.keep(e) {
+				t.Error("what was dropped is not told")
+			}
+			if r.kept != 3 || len(r.early) > 0 {
+				t.Errorf("the program has all up to %d and early %v", r.kept, r.early)
+			}
+		})
+	}
+}
+
 // A stream that was opened for a new certificate takes over from where it begins. A
 // room that goes back to what its program has read does without.
 func TestRoomNext(t *testing.T) {

@@ -226,11 +226,8 @@ func (r *Room) reach(sequence uint64) bool {
 	}
 	r.placed, r.seen = true, sequence
 	known := slices.Contains(r.early, sequence)
-	if !r.ahead { // what is dropped comes again, and what is early with it
-		r.early = slices.DeleteFunc(r.early, func(early uint64) bool { return early <= sequence })
-		if known {
-			r.kept = sequence
-		}
+	if known && !r.ahead { // what is dropped comes again, and what is early with it
+		r.reached(sequence)
 	}
 	return !known
 }
@@ -312,6 +309,7 @@ func (r *Room) keep(e RoomEvent) bool {
 // reached moves on to where the program will have been. It needs mu.
 func (r *Room) reached(sequence uint64) {
 	r.kept = max(r.kept, sequence)
+	r.early = slices.DeleteFunc(r.early, func(early uint64) bool { return early <= r.kept })
 	if !r.begun {
 		r.begun = true
 		close(r.ready)

@@ -100,7 +100,8 @@ func WithID(id string) SendOption {
 // ends while Send is blocked ends the stream. Once the server has ended the
 // stream, the error is how it ended, or ErrEnded before Receive has got there.
 func (s *Stream) Send(ctx context.Context, text string, options ...SendOption) error {
-	s.out.Message, s.out.Id, s.out.Traceparent = text, "", ""
+	s.out.User, s.out.Message, s.out.Id, s.out.Traceparent = "", text, "", ""
+	s.out.Sequence, s.out.Kind = 0, KindMessage // options are free to set them
 	for _, option := range options {
 		option(&s.out)
 	}

@@ -9,7 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"securechat/auth/authtest"
+	chatpb "securechat/proto/chat"
 )
 
 // What is refused before it is sent leaves the stream as it was.
@@ -65,6 +68,37 @@ func wantEcho(t *testing.T, stream *Stream, text string) {
 	}
 	if _, err := time.Parse("2006-01-02T15:04:05.000Z", m.Timestamp()); err != nil {
 		t.Errorf("got timestamp %q", m.Timestamp())
+	}
+}
+
+// What an option says of one message it says of no other.
+func TestSendOptionIsOfOneMessage(t *testing.T) {
+	realm := authtest.NewRealm(t)
+	got := make(chan *chatpb.ChatMessage, 2)
+	stream := open(t, dial(t, realm.User("alice"), startOdd(t, realm, func(call chatpb.Chat_ChatStreamServer) error {
+		if err := call.SendHeader(nil); err != nil {
+			return err
+		}
+		for range cap(got) {
+			m, err := call.Recv()
+			if err != nil {
+				return err
+			}
+			got <- m
+		}
+		return nil
+	})))
+	must(t, stream.Send(patient(t), "first", func(m *chatpb.ChatMessage) {
+		m.User, m.Id, m.Sequence, m.Kind, m.Traceparent = "alice", "id", 9, KindTyping, "trace"
+	}))
+	must(t, stream.Send(patient(t), "second"))
+	if m := <-got; m.User != "alice" || m.Id != "id" || m.Sequence != 9 || m.Kind != KindTyping || m.Traceparent != "trace" {
+		t.Errorf("got %v, want what the option says", m)
+	}
+	m := <-got
+	m.Timestamp = ""
+	if want := (&chatpb.ChatMessage{Message: "second"}); !proto.Equal(m, want) {
+		t.Errorf("got %v, want %v", m, want)
 	}
 }
 

@@ -33,6 +33,9 @@ func (w *watch) begin(ctx context.Context) error {
 	if done == nil {
 		return nil
 	}
+	if ctx.Err() != nil { // though what watches it may not have seen that yet
+		return context.Cause(ctx)
+	}
 	// In this order: a context that ends between the two is seen here, and one
 	// that ends later finds the call under way.
 	w.call.Store(true)

@@ -129,13 +129,22 @@ func (st *stream) join() error {
 		if err != nil {
 			return status.Error(codes.InvalidArgument, "not a sequence")
 		}
-		if after > 0 && after < r.discarded {
-			return Gone(r.discarded)
+		if err := s.reachable(r, after); err != nil {
+			return err
 		}
 		st.position = after
 	}
 	s.announce(st.room, st.user, chatpb.Kind_JOINED, nil)
 	s.streams[st] = struct{}{}
+	return nil
+}
+
+// reachable refuses a cursor that does not lead to all that came after it, or is
+// another log's. It needs mu.
+func (s *Server) reachable(r *room, after uint64) error {
+	if after > s.last || after > 0 && after < r.discarded {
+		return Gone(r.discarded)
+	}
 	return nil
 }
 
@@ -310,7 +319,10 @@ func (st *stream) acknowledgement(e Entry) *chatpb.ChatMessage {
 }
 
 func (c *service) History(ctx context.Context, request *chatpb.HistoryRequest) (*chatpb.HistoryResponse, error) {
-	entries := c.server.Entries(placed(ctx, request.Room))
+	entries, err := c.server.past(placed(ctx, request.Room), request.GetAfter())
+	if err != nil {
+		return nil, err
+	}
 	limit := int(request.Limit)
 	if limit == 0 {
 		limit = 50
@@ -330,7 +342,18 @@ func (c *service) History(ctx context.Context, request *chatpb.HistoryRequest) (
 	for _, e := range entries {
 		answer.Messages = append(answer.Messages, message(e))
 	}
-	return answer, c.refused()
+	return answer, nil
+}
+
+// past returns what the room has, to one who may read it from the cursor on.
+func (s *Server) past(name string, after uint64) ([]Entry, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refusal != nil {
+		return nil, s.refusal
+	}
+	r := s.room(name)
+	return slices.Clone(r.entries), s.reachable(r, after)
 }
 
 func (c *service) Rooms(ctx context.Context, request *chatpb.RoomsRequest) (*chatpb.RoomsResponse, error) {
@@ -364,10 +387,4 @@ func (c *service) Members(ctx context.Context, request *chatpb.MembersRequest) (
 	}
 	slices.SortFunc(answer.Members, func(a, b *chatpb.Member) int { return strings.Compare(a.User, b.User) })
 	return answer, c.server.refusal
-}
-
-func (c *service) refused() error {
-	c.server.mu.Lock()
-	defer c.server.mu.Unlock()
-	return c.server.refusal
 }

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,8 +21,9 @@ import (
 type talker struct {
 	room   *client.Room
 	source texts
-	run    string // begins the ids of what this one says
-	quiet  bool   // what is typed on a terminal stands there already
+	run    string        // begins the ids of what this one says
+	last   time.Duration // longest wait for acknowledgements once the lines have ended
+	quiet  bool          // what is typed on a terminal stands there already
 
 	mu       sync.Mutex
 	shown    uint64 // the newest sequence
@@ -33,7 +35,8 @@ type talker struct {
 var errAllShown = errors.New("all that was said has been shown")
 
 // converse sends the lines of stdin to the room and prints what is said there,
-// until the lines end and all of them have been printed.
+// until the lines end and all of them have been printed, or the last is not
+// acknowledged in time.
 func converse(c *cobra.Command, v *visit, room string, from ...client.JoinOption) error {
 	session, err := v.begin(c)
 	if err != nil {
@@ -52,7 +55,7 @@ func converse(c *cobra.Command, v *visit, room string, from ...client.JoinOption
 	if person {
 		source = &typed{lines: lines, notices: c.ErrOrStderr()}
 	}
-	t := &talker{room: joined, source: source, run: rand.Text() + "-", quiet: person && isTerminal(c.OutOrStdout()) && !v.asJSON}
+	t := &talker{room: joined, source: source, run: rand.Text() + "-", last: v.timeout, quiet: person && isTerminal(c.OutOrStdout()) && !v.asJSON}
 	if person {
 		fmt.Fprintf(c.ErrOrStderr(), "you are in %s as %s; each line is a message, Ctrl-D ends\n", cli.Printable(room), cli.Printable(joined.User()))
 	}
@@ -107,8 +110,13 @@ func (t *talker) speak(ctx context.Context) (last uint64, err error) {
 	if newest == nil {
 		return 0, unsaid
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, t.last, errUnacknowledged)
+	defer cancel()
 	receipt, err := newest.Stored(ctx) // acknowledgements come in order
-	if err == nil {
+	switch {
+	case errors.Is(err, errUnacknowledged):
+		err = cli.Exit(cli.Unacknowledged, fmt.Errorf("the last line was not acknowledged within %v, and perhaps others before it: they may or may not have been stored", t.last))
+	case err == nil:
 		err = unsaid
 	}
 	return receipt.Sequence, err

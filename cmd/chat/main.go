@@ -36,7 +36,8 @@ func newCommand() *cobra.Command {
 		Use:   "chat [ROOM]",
 		Short: "Talk to a chat server",
 		Long: "Talk to a chat server over mutual TLS. Alone, on a terminal, chat sends each line that you type. " +
-			"With a room it sends each line of stdin there, and prints what is said there; a room that is called like a command goes after --. " +
+			"With a room it sends each line of stdin there, and prints what is said there; it goes on after a lost connection or a server that was away, and once the lines have ended waits 10 seconds at most for the last to be acknowledged. " +
+			"A room that is called like a command goes after --. " +
 			"It goes on past the end of your token where the token file has been given a new one before, and says so where the server does not take that. " +
 			"What to connect to comes from flags, then CHAT_* environment variables (CHAT_SERVER, CHAT_TLS_CA, …), then the context.",
 		Example: "chat send 'Hello, server!'\nprintf 'Hello, server!\\nHow are you?\\n' | chat send --json\nchat lobby\nchat tail @bob --after 0\nchat whoami",

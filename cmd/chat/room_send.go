@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -40,7 +41,7 @@ type handed struct {
 }
 
 // deliver sends all texts and hands each receipt to show, in order. It returns nil
-// when all of them are stored.
+// when all of them are stored and shown, however the room has ended by then.
 func deliver(ctx context.Context, room *client.Room, source texts, show func(string, client.Receipt) error, notice func(client.RoomEvent), timeout time.Duration) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	var listening sync.WaitGroup
@@ -63,6 +64,7 @@ func deliver(ctx context.Context, room *client.Room, source texts, show func(str
 		ended <- postAll(ctx, room, source, timeout, posted)
 	}()
 	stored, left := 0, 0
+	var unshown error
 	for h := range posted {
 		receipt, err := storedInTime(ctx, h)
 		if err != nil {
@@ -70,6 +72,7 @@ func deliver(ctx context.Context, room *client.Room, source texts, show func(str
 		} else {
 			stored++
 			err = show(h.text, receipt)
+			unshown = cmp.Or(unshown, err)
 		}
 		if err != nil {
 			cancel(err) // for all that follow
@@ -78,6 +81,8 @@ func deliver(ctx context.Context, room *client.Room, source texts, show func(str
 	}
 	unsent := <-ended
 	switch first := context.Cause(ctx); {
+	case left == 0 && unsent == nil && unshown == nil:
+		return nil
 	case errors.Is(first, errUnacknowledged):
 		return cli.Exit(cli.Unacknowledged, fmt.Errorf("%d of %d messages were not acknowledged within %v: they may or may not have been stored", left, stored+left, timeout))
 	case first != nil && left > 0:

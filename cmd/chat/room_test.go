@@ -78,8 +78,10 @@ func (i *idle) next() (string, error) { <-i.over; return "", errors.New("stopped
 func (*idle) name() string            { return "nothing" }
 func (i *idle) stop()                 { i.once.Do(func() { close(i.over) }) }
 
-// A room that ends while nothing is sent is not waited in.
-func TestDeliverExpelled(t *testing.T) {
+// joinAsAlice returns a context that ends in time, a server and alice's place in a
+// room there.
+func joinAsAlice(t *testing.T) (context.Context, *clienttest.Server, *client.Room) {
+	t.Helper()
 	realm := authtest.NewRealm(t)
 	server := clienttest.New(t, realm)
 	alice := realm.User("alice")
@@ -88,18 +90,67 @@ func TestDeliverExpelled(t *testing.T) {
 		Token: client.TokenFunc(func(context.Context) (string, error) { return alice.Token, nil }),
 	})
 	must(t, err)
-	defer conn.Close()
+	t.Cleanup(func() { _ = conn.Close() })
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
+	t.Cleanup(cancel)
 	room, err := conn.Join(ctx, "ops")
 	must(t, err)
-	defer room.Close()
+	return ctx, server, room
+}
+
+// A once is a text that is said, after which there is no other.
+type once struct {
+	oneText
+	over chan struct{} // closed by stop
+}
+
+func (o *once) stop() { close(o.over) }
+
+// A room that ends for good when all is stored costs nobody the success.
+func TestDeliverAllStored(t *testing.T) {
+	for name, test := range map[string]struct {
+		shown error
+	}{
+		"not shown": {errors.New("the pipe is broken")},
+		"shown":     {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, server, room := joinAsAlice(t)
+			source := &once{oneText{text: "hello"}, make(chan struct{})}
+			show := func(string, client.Receipt) error {
+				server.End(auth.Refuse(auth.Expelled, nil).GRPCStatus().Err())
+				<-source.over
+				source.over = make(chan struct{}) // for who cannot show it
+				return test.shown
+			}
+			err := deliver(ctx, room, source, show, func(client.RoomEvent) {}, time.Minute)
+			if (err == nil) != (test.shown == nil) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// Who has said all does not wait for ever for a server that is away.
+func TestTalkNotAcknowledged(t *testing.T) {
+	ctx, server, room := joinAsAlice(t)
+	server.Hold(true)
+	talker := &talker{room: room, source: &oneText{text: "hello"}, last: 10 * time.Millisecond}
+	err := talker.talk(ctx, nil, func(client.RoomEvent) {})
+	if cli.CodeOf(err) != cli.Unacknowledged || !strings.Contains(err.Error(), "not acknowledged within 10ms") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A room that ends while nothing is sent is not waited in.
+func TestDeliverExpelled(t *testing.T) {
+	ctx, server, room := joinAsAlice(t)
 	done := make(chan error, 2)
 	go func() {
 		done <- deliver(ctx, room, &idle{over: make(chan struct{})}, nil, func(client.RoomEvent) {}, time.Second)
 	}()
 	server.End(auth.Refuse(auth.Expelled, nil).GRPCStatus().Err())
-	err = <-done
+	err := <-done
 	if reason, _ := auth.ReasonOf(err); reason != auth.Expelled || cli.CodeOf(err) != cli.Denied {
 		t.Errorf("got %v", err)
 	}
