@@ -117,8 +117,8 @@ func (l *Local) instance(ctx context.Context) (*instance, error) {
 	return l.await(ctx, l.running)
 }
 
-// replace stops a server that can't write and starts another. Where somebody else
-// has done so meanwhile, it returns that one. What has begun is done also where the context
+// replace stops a server that can't write and starts another. Where somebody else has
+// done so meanwhile, it returns that one. What has begun is done also where the context
 // ends before that.
 func (l *Local) replace(ctx context.Context, failed *instance) (*instance, error) {
 	return l.await(ctx, func() (*instance, error) {

@@ -15,8 +15,7 @@ import (
 
 const (
 	// reachNATS is how long a cluster may take to answer when the service starts, and
-	// answerNATS how long one attempt waits
-	// for that once a server is reached.
+	// answerNATS how long one attempt waits for that once a server is reached.
 	reachNATS  = 30 * time.Second
 	answerNATS = 3 * time.Second
 	// syncInterval is that of settings.FsyncInterval.
