@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -193,5 +194,66 @@ func TestASharedDiskFillsUp(t *testing.T) {
 	}
 	if last := entries[len(entries)-1]; last.Text != "after" {
 		t.Error("the last entry is not the last that was said")
+	}
+}
+
+// A disk that takes nothing at all, while half a batch is at the log's end, keeps
+// nobody from reading what was stored before; once it does, the log takes more.
+func TestHalfABatchOnADiskThatTakesNothing(t *testing.T) {
+	if !apart(t) {
+		return
+	}
+	config := jetstream.EmbeddedConfig{Dir: t.TempDir() + "/log", Logger: slog.New(slog.DiscardHandler)}
+	log := openEmbedded(t, config)
+	first, err := log.Append(t.Context(), []room.Draft{said("a", 0, "whole"), said("b", 0, "whole")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = log.Append(t.Context(), []room.Draft{said("c", 0, "x"), said("a", first, "x"), said("c", 0, "x")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	loseLastMessage(t, config.Dir)
+
+	lift := limitFiles(t, 1)
+	log = openEmbedded(t, config)
+	defer log.Close()
+	for key, want := range map[room.Key]uint64{"a": first, "b": first + 1, "c": 0} {
+		var stored []uint64
+		if want > 0 {
+			stored = []uint64{want}
+		}
+		var got []uint64
+		for _, e := range readAll(t, log, key) {
+			got = append(got, e.Sequence)
+		}
+		newest, err := log.Newest(t.Context(), key)
+		if err != nil || newest != want || !slices.Equal(got, stored) {
+			t.Errorf("room %s has %v, and %d as its newest, %v; want %v", key, got, newest, err, stored)
+		}
+	}
+	if _, last, err := log.Span(t.Context()); err != nil || last != first+1 {
+		t.Errorf("the log ends at %d, %v, want %d", last, err, first+1)
+	}
+	rooms := map[room.Key]uint64{}
+	if err := log.Rooms(t.Context(), func(key room.Key, newest uint64) bool {
+		rooms[key] = newest
+		return true
+	}); err != nil || len(rooms) != 2 || rooms["a"] != first || rooms["b"] != first+1 {
+		t.Errorf("the rooms are %v, %v", rooms, err)
+	}
+	if _, err := log.Append(t.Context(), []room.Draft{said("a", first, "new")}); !errors.Is(err, room.ErrUnavailable) {
+		t.Errorf("an append gave %v, want ErrUnavailable", err)
+	}
+	lift()
+	for again := time.Now().Add(20 * time.Second); ; {
+		if _, err = log.Append(t.Context(), []room.Draft{said("a", first, "new")}); err == nil || time.Now().After(again) {
+			break
+		}
+	}
+	if got := readAll(t, log, "a"); err != nil || len(got) != 2 || got[1].Previous != first {
+		t.Errorf("once the disk takes more, the room has %v, %v", got, err)
 	}
 }

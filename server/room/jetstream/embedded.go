@@ -117,6 +117,26 @@ func (l *Local) instance(ctx context.Context) (*instance, error) {
 	return l.await(ctx, l.running)
 }
 
+// writable returns a server that can write, as far as is known. One that can only be read
+// is given another try at most once in restartEvery, and is there for readers in between.
+func (l *Local) writable(ctx context.Context) (*instance, error) {
+	in, err := l.instance(ctx)
+	if err != nil || in.cut == 0 {
+		return in, err
+	}
+	return l.await(ctx, func() (*instance, error) {
+		if l.current == in && time.Since(l.tried) >= restartEvery {
+			in.stop()
+			l.current, l.doubted = nil, true
+		}
+		next, err := l.running()
+		if err == nil && next.cut > 0 {
+			return nil, errBroken
+		}
+		return next, err
+	})
+}
+
 // replace stops a server that can't write and starts another. Where somebody else has
 // done so meanwhile, it returns that one. What has begun is done also where the context
 // ends before that.
@@ -211,7 +231,7 @@ func (l *Local) Append(ctx context.Context, drafts []room.Draft) (uint64, error)
 	if len(drafts) == 0 {
 		return 0, nil
 	}
-	in, err := l.instance(ctx)
+	in, err := l.writable(ctx)
 	if err != nil {
 		return 0, errorOf(ctx, "append", err)
 	}
@@ -360,6 +380,11 @@ func (l *Local) Rooms(ctx context.Context, yield func(room.Key, uint64) bool) er
 	stands := true
 	var waiting error
 	if err := in.rooms(ctx, func(key room.Key, newest uint64) bool {
+		if in.cut > 0 && newest > in.cut {
+			if newest, waiting = in.newest(ctx, key); waiting != nil || newest == 0 {
+				return waiting == nil
+			}
+		}
 		stands, waiting = in.stands(ctx, newest)
 		return stands && yield(key, newest)
 	}); err != nil {

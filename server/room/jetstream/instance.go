@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,6 +41,9 @@ type instance struct {
 	*stream
 	server *server.Server
 	proven
+	// cut, where it is not 0, is what counts of a log whose disk takes nothing: what comes
+	// after it is the beginning of a batch, which could not be removed.
+	cut uint64
 }
 
 // start starts a server on the folder. What the folder holds is made durable
@@ -126,12 +131,20 @@ func (in *instance) open(config *EmbeddedConfig, messages, stream string) (err e
 	if err := in.attach(ctx, streamConfig(in.names, config.Keep, 1, false)); err != nil {
 		return err
 	}
-	if err := in.repair(ctx); err != nil {
+	remains := in.repair(ctx)
+	if remains != nil && !errors.Is(remains, errRemains) {
+		return remains
+	}
+	last, err := in.found(ctx, cmp.Or(remains, in.trouble()))
+	in.upTo.Store(last)
+	if remains == nil {
 		return err
 	}
-	last, err := in.found(ctx, in.trouble())
-	in.upTo.Store(last)
-	return err
+	if in.cut = last; err != nil || last == 0 {
+		return errors.Join(remains, err)
+	}
+	config.Logger.Error("the log can be read, and nothing can be stored", "folder", config.Dir, "error", remains)
+	return nil
 }
 
 // found returns the last sequence that the disk had when the server was started. The
@@ -170,11 +183,40 @@ func (in *instance) try(ctx context.Context, a *appending, attempt int) (first u
 	return first, nil
 }
 
-// readable reads like read, and fails where there is more and nothing of it is to be
+// newest is that of the stream, of what counts.
+func (in *instance) newest(ctx context.Context, key room.Key) (uint64, error) {
+	newest, err := in.stream.newest(ctx, key)
+	if err != nil || in.cut == 0 || newest <= in.cut {
+		return newest, err
+	}
+	entries, _, err := in.read(ctx, key, in.cut, 1)
+	if err != nil || len(entries) == 0 || entries[0].Previous == 0 {
+		return 0, err
+	}
+	// The one before may have been discarded.
+	if entries, _, err = in.read(ctx, key, entries[0].Previous-1, 1); err != nil || len(entries) == 0 || entries[0].Sequence > in.cut {
+		return 0, err
+	}
+	return entries[0].Sequence, nil
+}
+
+// span is that of the stream, of what counts.
+func (in *instance) span(ctx context.Context) (first, last uint64, err error) {
+	first, last, err = in.stream.span(ctx)
+	if in.cut > 0 {
+		last = min(last, in.cut)
+	}
+	return first, last, err
+}
+
+// readable reads like read, of what counts, and fails where there is more and nothing of it is to be
 // had: nobody else has it.
 func (in *instance) readable(ctx context.Context, key room.Key, after uint64, limit int) ([]room.Entry, bool, error) {
 	for range rereads {
 		entries, more, err := in.read(ctx, key, after, limit)
+		if at := slices.IndexFunc(entries, func(e room.Entry) bool { return in.cut > 0 && e.Sequence > in.cut }); at >= 0 {
+			return entries[:at], false, err
+		}
 		if err != nil || len(entries) > 0 || limit <= 0 {
 			return entries, more, err
 		}
@@ -195,6 +237,9 @@ func (in *instance) stop() {
 // trouble returns what keeps the server from writing or being asked, if anything does:
 // a connection that is lost is not made again.
 func (in *instance) trouble() error {
+	if in.cut > 0 {
+		return errRemains
+	}
 	if in.writes.IsClosed() || in.asks.IsClosed() || in.reads.IsClosed() {
 		return nats.ErrConnectionClosed
 	}
