@@ -16,13 +16,13 @@ func TestStall(t *testing.T) {
 		during func(data func(), s *stall)
 		stuck  bool
 	}{
-		"nothing is taken":             {func(_ func(), s *stall) { s.sends(); time.Sleep(after) }, true},
-		"nothing is taken for a while": {func(_ func(), s *stall) { s.sends(); time.Sleep(after - 1) }, false},
+		"nothing is taken":             {func(_ func(), s *stall) { s.sends(); time.Sleep(after) }, true},      // the bubble's clock
+		"nothing is taken for a while": {func(_ func(), s *stall) { s.sends(); time.Sleep(after - 1) }, false}, // the bubble's clock
 		"some is taken, and then nothing": {func(data func(), s *stall) {
 			s.sends()
-			time.Sleep(4 * time.Second)
+			time.Sleep(4 * time.Second) // the bubble's clock
 			data()
-			time.Sleep(after + after/looksPerStall)
+			time.Sleep(after + after/looksPerStall) // the bubble's clock
 		}, true},
 		"some is taken now and then": {func(data func(), s *stall) {
 			s.sends()
@@ -59,7 +59,7 @@ func TestStall(t *testing.T) {
 			s.look()
 			time.Sleep(after) // the bubble's clock
 		}, true},
-		"it is not watched any more": {func(_ func(), s *stall) { s.sends(); s.stop(); time.Sleep(2 * after) }, false},
+		"it is not watched any more": {func(_ func(), s *stall) { s.sends(); s.stop(); time.Sleep(2 * after) }, false}, // the bubble's clock
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

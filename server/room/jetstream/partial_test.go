@@ -15,20 +15,8 @@ import (
 // is opened, and what comes next is linked to what came before it.
 func TestPartialBatchesAreRemoved(t *testing.T) {
 	config := jetstream.EmbeddedConfig{Dir: t.TempDir() + "/log"}
+	first := halfABatch(t, config)
 	log := openEmbedded(t, config)
-	first, err := log.Append(t.Context(), []room.Draft{said("a", 0, "whole"), said("b", 0, "whole")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err = log.Append(t.Context(), []room.Draft{said("c", 0, "x"), said("a", first, "x"), said("c", 0, "x")}); err != nil {
-		t.Fatal(err)
-	}
-	if err := log.Close(); err != nil {
-		t.Fatal(err)
-	}
-	loseLastMessage(t, config.Dir)
-
-	log = openEmbedded(t, config)
 	defer log.Close()
 	if got := readAll(t, log, "c"); len(got) != 0 {
 		t.Errorf("the partial batch is there: %v", got)
@@ -42,6 +30,25 @@ func TestPartialBatchesAreRemoved(t *testing.T) {
 	if got := readAll(t, log, "a"); len(got) != 2 || got[1].Previous != first {
 		t.Errorf("after it the room has %v", got)
 	}
+}
+
+// halfABatch makes a log that has an entry each in the rooms a and b, of which it returns
+// the first one's sequence, and then the beginning of a batch for c and a.
+func halfABatch(t *testing.T, config jetstream.EmbeddedConfig) (first uint64) {
+	t.Helper()
+	log := openEmbedded(t, config)
+	first, err := log.Append(t.Context(), []room.Draft{said("a", 0, "whole"), said("b", 0, "whole")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = log.Append(t.Context(), []room.Draft{said("c", 0, "x"), said("a", first, "x"), said("c", 0, "x")}); err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	loseLastMessage(t, config.Dir)
+	return first
 }
 
 // loseLastMessage cuts the last message off the file that holds it, and removes the
