@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"math/rand/v2"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -14,30 +12,10 @@ import (
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 
+	"securechat/cmd/chatd/internal/natscluster"
 	"securechat/cmd/chatd/internal/sandbox"
 	"securechat/server/room/roomtest"
 )
-
-// freePorts returns that many ports of loopback that nobody listens on, and that
-// nobody is given before they are used: systems give connections, and listeners that
-// ask for any, ports from 32768 on.
-func freePorts(t *testing.T, count int) (ports []int) {
-	t.Helper()
-	const least, beyond = 16384, 32768
-	for range 100 {
-		port := least + rand.N(beyond-least)
-		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err != nil {
-			continue
-		}
-		defer listener.Close() // all together, so that they differ
-		if ports = append(ports, port); len(ports) == count {
-			return ports
-		}
-	}
-	t.Fatal("there are no free ports")
-	return nil
-}
 
 // startNATS runs three NATS servers of one cluster on loopback, until the test ends.
 func startNATS(t *testing.T) []*natsserver.Server {
@@ -45,9 +23,12 @@ func startNATS(t *testing.T) []*natsserver.Server {
 	const count = 3
 	dir := t.TempDir()
 	var routes []*url.URL
-	ports := freePorts(t, count)
-	for _, port := range ports {
-		routes = append(routes, &url.URL{Scheme: "nats", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))})
+	addresses, err := natscluster.FreeAddresses(count)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range addresses {
+		routes = append(routes, &url.URL{Scheme: "nats", Host: address.String()})
 	}
 	var servers []*natsserver.Server
 	for i := range count {
@@ -55,7 +36,7 @@ func startNATS(t *testing.T) []*natsserver.Server {
 		s, err := natsserver.NewServer(&natsserver.Options{
 			ServerName: name, Host: "127.0.0.1", Port: natsserver.RANDOM_PORT, NoSigs: true, NoLog: true,
 			JetStream: true, JetStreamMaxStore: 1 << 40, StoreDir: filepath.Join(dir, name), Routes: routes,
-			Cluster: natsserver.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: ports[i], PoolSize: -1},
+			Cluster: natsserver.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: addresses[i].Port, PoolSize: -1},
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -56,7 +56,7 @@ func Start(ctx context.Context, config Config) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	routes, err := freeAddresses(config.Servers)
+	routes, err := FreeAddresses(config.Servers)
 	if err != nil {
 		return nil, err
 	}
@@ -113,9 +113,9 @@ func options(config Config) (*server.Options, error) {
 // before its server listens.
 const leastPort, beyondPorts = 16384, 32768
 
-// freeAddresses finds ports for the servers to reach each other by, which each has
-// to know before any of them listens.
-func freeAddresses(count int) (addresses []*net.TCPAddr, err error) {
+// FreeAddresses finds ports of loopback for servers to reach each other by, which each
+// has to know before any of them listens.
+func FreeAddresses(count int) (addresses []*net.TCPAddr, err error) {
 	const attempts = 100
 	for range attempts {
 		port := leastPort + mathrand.N(beyondPorts-leastPort)

@@ -4,7 +4,7 @@ import "testing"
 
 // No connection is given one of the ports before its server listens.
 func TestThePortsOfTheServersAreNoConnections(t *testing.T) {
-	addresses, err := freeAddresses(5)
+	addresses, err := FreeAddresses(5)
 	if err != nil {
 		t.Fatal(err)
 	}
