@@ -56,12 +56,13 @@ const reconnectEvery = 500 * time.Millisecond
 // attachWithin is how long a cluster may take to elect the stream's leader.
 const attachWithin = 4 * answerWithin
 
-// ErrNoLeader says that the servers of a cluster have not elected a leader.
-var ErrNoLeader = errors.New("jetstream: the cluster has no leader now")
+// ErrNotReady says that the servers of a cluster have not elected a leader, or that it
+// does not see as many servers as there are to be replicas.
+var ErrNotReady = errors.New("jetstream: the cluster is not ready")
 
 // Connect opens the log on a NATS server or cluster, making its stream where there
 // is none. It fails if no server can be reached or the stream is not one to keep
-// rooms in, and with ErrNoLeader, or the context's error, where a cluster is not ready
+// rooms in, and with ErrNotReady, or the context's error, where a cluster is not ready
 // yet. Later on, lost connections are made again for ever.
 func Connect(ctx context.Context, config ConnectConfig) (*Shared, error) {
 	n, err := config.names()
@@ -94,7 +95,10 @@ func Connect(ctx context.Context, config ConnectConfig) (*Shared, error) {
 		s.close()
 		var answer *js.APIError
 		if errors.As(err, &answer) && answer.ErrorCode == codeNoLeader {
-			return nil, fmt.Errorf("%w: %w", ErrNoLeader, err)
+			return nil, fmt.Errorf("%w: %w", ErrNotReady, err)
+		}
+		if answer != nil && answer.ErrorCode == codeNoPeers {
+			return nil, fmt.Errorf("%w: it needs a server for each of %d replicas: %w", ErrNotReady, max(config.Replicas, 1), err)
 		}
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}

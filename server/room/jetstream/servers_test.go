@@ -2,6 +2,7 @@ package jetstream_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -166,11 +167,33 @@ func connect(t testing.TB, config jetstream.ConnectConfig) *jetstream.Shared {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), readyWithin)
 	defer cancel()
-	log, err := jetstream.Connect(ctx, config)
-	if err != nil {
-		t.Fatal(err)
+	for {
+		log, err := jetstream.Connect(ctx, config)
+		switch {
+		case err == nil:
+			return log
+		case !errors.Is(err, jetstream.ErrNotReady):
+			t.Fatal(err)
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal(err)
+		}
 	}
-	return log
+}
+
+// A cluster that does not see as many servers as there are to be replicas is not ready: a
+// new leader does not see all of them at once.
+func TestAClusterOfTooFewServersIsNotReady(t *testing.T) {
+	config := startNATS(t, 3).config(roomtest.Limits{})
+	config.Replicas = 5
+	if log, err := jetstream.Connect(t.Context(), config); !errors.Is(err, jetstream.ErrNotReady) {
+		if err == nil {
+			log.Close()
+		}
+		t.Errorf("%v, want %v", err, jetstream.ErrNotReady)
+	}
 }
 
 // freePort returns a port that nobody listens on, and that nobody is given before it is

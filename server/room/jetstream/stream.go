@@ -113,6 +113,7 @@ func (e *apiError) Error() string { return fmt.Sprintf("%s (%d)", e.Description,
 
 // Error codes of JetStream's API.
 const (
+	codeNoPeers        = 10005 // the leader does not know of enough servers yet, or there are not enough
 	codeNoLeader       = 10008
 	codeNoMessage      = 10037
 	codeWrongSequence  = 10071 // another sequence is the subject's last

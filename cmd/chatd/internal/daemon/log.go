@@ -18,6 +18,8 @@ const (
 	// answerNATS how long one attempt waits for that once a server is reached.
 	reachNATS  = 30 * time.Second
 	answerNATS = 3 * time.Second
+	// retryNATS is the pause between attempts.
+	retryNATS = 200 * time.Millisecond
 	// syncInterval is that of settings.FsyncInterval.
 	syncInterval = time.Second
 )
@@ -58,22 +60,27 @@ func connect(ctx context.Context, s settings.Settings, keep jetstream.Retention,
 	if err != nil {
 		return nil, err
 	}
-	// A cluster that starts together with this service has no leader yet. It lets what
-	// it is asked go unanswered, or says so after half a second.
+	// A cluster that starts together with this service has no leader yet: it lets what
+	// it is asked go unanswered, or says so after half a second. Nor does a new leader
+	// know of the other servers at once.
 	began, waiting := time.Now(), false
 	for {
 		shared, err := jetstream.Connect(ctx, jetstream.ConnectConfig{
 			URLs: s.NATS, TLS: trust.config, Roots: trust.roots,
 			Credentials: s.NATSCredentials, Replicas: s.NATSReplicas, Keep: keep, Within: answerNATS, Logger: logger,
 		})
-		electing := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jetstream.ErrNoLeader)
-		if !electing || ctx.Err() != nil || time.Since(began) > reachNATS {
+		forming := errors.Is(err, context.DeadlineExceeded) || errors.Is(err, jetstream.ErrNotReady)
+		if !forming || ctx.Err() != nil || time.Since(began) > reachNATS {
 			return shared, err
 		}
 		if !waiting {
 			logger.Warn("the NATS cluster is not ready yet: it is asked again and again", slog.Duration("for", reachNATS), slog.Any("error", err))
 		}
 		waiting = true
+		select {
+		case <-time.After(retryNATS):
+		case <-ctx.Done():
+		}
 	}
 }
 

@@ -19,17 +19,19 @@ import (
 	"securechat/server/room/jetstream"
 )
 
-// A cluster that says that it has no leader is asked again; what is wrong with it
-// otherwise is said at once.
-func TestAClusterWithoutALeaderIsWaitedFor(t *testing.T) {
+// A cluster that says that it has no leader, or not all its servers, is asked again;
+// what is wrong with it otherwise is said at once.
+func TestAClusterThatIsNotReadyIsWaitedFor(t *testing.T) {
 	url, nc := natsWithoutJetStream(t)
 	// It answers as a cluster would.
 	const leaderless = `{"error":{"code":503,"err_code":10008,"description":"JetStream system temporarily unavailable"}}`
 	const disabled = `{"error":{"code":503,"err_code":10039,"description":"JetStream not enabled for account"}}`
-	answers := make(chan string, 3)
-	answers <- leaderless
-	answers <- leaderless
-	answers <- disabled
+	const absent = `{"error":{"code":404,"err_code":10059,"description":"stream not found"}}`
+	const few = `{"error":{"code":400,"err_code":10005,"description":"no suitable peers for placement, peer offline"}}`
+	answers := make(chan string, 6)
+	for _, answer := range []string{leaderless, absent, few, absent, leaderless, disabled} {
+		answers <- answer
+	}
 	onQuestion(t, nc, func(m *nats.Msg) { _ = m.Respond([]byte(<-answers)) })
 	var logged strings.Builder
 	log, err := connect(t.Context(), settings.Settings{NATS: []string{url}, NATSReplicas: 1}, jetstream.Retention{}, slog.New(slog.NewTextHandler(&logged, nil)))
@@ -83,8 +85,10 @@ func natsWithoutJetStream(t *testing.T) (url string, nc *nats.Conn) {
 // onQuestion has questions about the stream answered.
 func onQuestion(t *testing.T, nc *nats.Conn, by nats.MsgHandler) {
 	t.Helper()
-	if _, err := nc.Subscribe("$JS.API.STREAM.INFO.CHAT", by); err != nil {
-		t.Fatal(err)
+	for _, question := range []string{"$JS.API.STREAM.INFO.CHAT", "$JS.API.STREAM.CREATE.CHAT"} {
+		if _, err := nc.Subscribe(question, by); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
