@@ -50,7 +50,7 @@ type Cluster struct {
 	password string
 }
 
-// Start starts the servers and returns when they have a leader.
+// Start starts the servers and returns when they have a leader that sees all of them.
 func Start(ctx context.Context, config Config) (*Cluster, error) {
 	base, err := options(config)
 	if err != nil {
@@ -144,23 +144,23 @@ func (c *Cluster) start(options *server.Options) error {
 	return nil
 }
 
-// untilReady waits until the servers have found each other and a leader.
+// untilReady waits until the servers have found a leader, and it all of them.
 func (c *Cluster) untilReady(ctx context.Context) error {
 	again := time.NewTicker(lookEvery)
 	defer again.Stop()
 	for {
-		ready, led := true, false
+		current, complete := true, false
 		for _, s := range c.servers {
-			ready = ready && s.JetStreamIsCurrent()
-			led = led || s.JetStreamIsLeader()
+			current = current && s.JetStreamIsCurrent()
+			complete = complete || s.JetStreamIsLeader() && len(s.JetStreamClusterPeers()) == len(c.servers)
 		}
-		if ready && led {
+		if current && complete {
 			return nil
 		}
 		select {
 		case <-again.C:
 		case <-ctx.Done():
-			return fmt.Errorf("the NATS cluster has found no leader: %w", ctx.Err())
+			return fmt.Errorf("the NATS cluster has found no leader, or it not all servers: %w", ctx.Err())
 		}
 	}
 }
