@@ -163,12 +163,12 @@ func (b *batch) without(behind *BehindError) (left []*post) {
 			left = append(left, p)
 		}
 	}
-	taken.fail(behind)
 	if len(taken.posts) > 0 {
 		if err := taken.posts[0].member.room.restart(b.hub.life, behind, true); err != nil {
 			b.hub.config.Logger.Warn("a room could not be found in the log again", "error", err)
 		}
 	}
+	taken.fail(behind)
 	b.end()
 	return left
 }

@@ -54,30 +54,22 @@ func (r *room) beginning() uint64 {
 
 // restart has the room begin anew with what the log has of it, where that is less
 // than was known. All its members end, without the acknowledgements that they are
-// owed, since the log may have lost those messages. Who comes back to a position
+// owed, since the log may have lost those messages, and not before: they would come
+// back to what the room was, and end again. Who comes back to a position
 // before what was known is told that messages are gone, for as long as the room stays
 // loaded: afterwards nothing tells any more. Within is for the writer, during an append:
 // others leave the room to it.
 func (r *room) restart(ctx context.Context, behind *BehindError, within bool) error {
 	reason := fmt.Errorf("%w: %w", ErrUnavailable, behind)
-	r.mu.Lock()
-	busy := r.appending && !within
-	if !busy {
-		r.expel(reason)
-	}
-	r.mu.Unlock()
-	if busy {
-		return errBusy
-	}
 	_, last, newest, err := r.standing(ctx)
-	if err != nil {
-		return err
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.expel(reason) // who has come meanwhile
 	if r.appending && !within {
 		return errBusy
+	}
+	r.expel(reason)
+	if err != nil {
+		return err
 	}
 	r.lacks = time.Time{}
 	if r.indexing != nil {

@@ -94,8 +94,8 @@ func TestAllWhoWaitForALogThatIsDownAreToldSoon(t *testing.T) {
 				began := time.Now()
 				time.AfterFunc(c.contended, func() { log.contends.Store(false) })
 				time.AfterFunc(givesUp*3/2, func() {
+					log.down.Store(false) // which an append under way does not see
 					late.post("", "when it is back")
-					log.down.Store(false)
 				})
 				each(func(m *session) {
 					m.post("", "lost")

@@ -29,7 +29,11 @@ func paging(t *testing.T, answer time.Duration) (*stream, <-chan *nats.Msg) {
 		return nc
 	}
 	questions := make(chan *nats.Msg, 4*atOnce)
-	if _, err := connect().ChanSubscribe("$JS.API.DIRECT.GET."+localNames.stream, questions); err != nil {
+	answering := connect()
+	if _, err := answering.ChanSubscribe("$JS.API.DIRECT.GET."+localNames.stream, questions); err != nil {
+		t.Fatal(err)
+	}
+	if err := answering.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	s.reads, s.asks = connect(), connect()
