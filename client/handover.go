@@ -30,7 +30,8 @@ func (s *Stream) lags(behind *line) (until time.Time, yes bool) {
 	if waiting := s.successor.Load(); waiting != nil { // for a Send that takes its time
 		return sender.lease.until(), waiting.line != behind
 	}
-	return sender.lease.until(), len(s.legs) == 1 && s.spool.weight() < spoolEnough && sender.line != behind
+	free := len(s.legs) == 1 && !s.readingOut.Load() && s.spool.weight() < spoolEnough
+	return sender.lease.until(), free && sender.line != behind
 }
 
 // move has a successor admitted, in place of one that no Send has let in yet.
@@ -90,6 +91,7 @@ func (s *Stream) takeOver() {
 		s.readOut(before)
 		s.readingOut.Store(false)
 		s.yield()
+		s.conn.mover.nudge() // for a newer certificate
 	})
 }
 

@@ -119,6 +119,8 @@ func wantMovedAtLast(t *testing.T, all <-chan Event, streams int) {
 // wantOn says on whose certificate's line the stream sends.
 func wantOn(t *testing.T, stream *Stream, user *authtest.User) {
 	t.Helper()
+	stream.turn.Lock() // who takes over just now is done then
+	defer stream.turn.Unlock()
 	if stream.sender.Load().line.certificate != certs.Thumbprint(user.Leaf()) {
 		t.Error("the stream is on another certificate's line")
 	}

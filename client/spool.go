@@ -111,7 +111,6 @@ func (s *Stream) readOut(l *leg) {
 		if err := l.call.RecvMsg(message); err != nil {
 			if err == io.EOF { // done with before Receive gets past it
 				s.leave(l)
-				s.conn.mover.nudge() // for a newer certificate
 			}
 			s.spool.put(spooled{end: err})
 			return
