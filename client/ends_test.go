@@ -20,8 +20,11 @@ import (
 // A token that expires ends the stream with the reason, for good.
 func TestReceiveExpired(t *testing.T) {
 	realm := authtest.NewRealm(t)
-	user := realm.User("alice", func(c *auth.MintClaims) { c.Expires = time.Now().Add(2 * time.Second) })
-	stream := open(t, dial(t, user, startServer(t, realm)))
+	address := startServer(t, realm)
+	stream, _ := inLife(t, 2*time.Second, func(ends time.Time) (*Stream, error) {
+		return dial(t, realm.User("alice", until(ends)), address).Open(patient(t))
+	})
+	defer stream.Close()
 	for range 2 { // the second time is no other
 		_, err := stream.Receive(patient(t))
 		var ended *Error

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -27,10 +28,8 @@ func until(t time.Time) func(*auth.MintClaims) {
 	return func(c *auth.MintClaims) { c.Expires = t }
 }
 
-// soon is in three to four seconds, and at once in one to two: expiry is to the
-// second.
-func soon() time.Time   { return time.Now().Add(4 * time.Second).Truncate(time.Second) }
-func atOnce() time.Time { return time.Now().Add(2 * time.Second).Truncate(time.Second) }
+// halfAnHour is before a user's token expires: expiry is to the second.
+func halfAnHour() time.Time { return time.Now().Add(30 * time.Minute).Truncate(time.Second) }
 
 // events returns a change that has a Conn tell of its events, and where they are.
 func events() (func(*Config), <-chan Event) {
@@ -99,20 +98,26 @@ func (v *counting) Verify(ctx context.Context, token string) (*auth.Claims, erro
 func TestRefreshRevoked(t *testing.T) {
 	t.Parallel()
 	realm := authtest.NewRealm(t)
-	end := soon()
-	user := realm.User("alice", until(end))
-	verifier := &counting{TokenVerifier: realm.Verifier(), revoked: user.Mint(), times: map[string]int{}}
-	address := startServer(t, realm, func(c *server.Config) { c.Tokens = verifier })
-	listen, all := events()
-	var source pocket
-	stream := open(t, dial(t, user, address, listen, source.of(user)))
-	source.Store(&verifier.revoked)
-
-	failed := wantFailed(t, all)
-	var refusal *Error
-	if !errors.As(failed.Err, &refusal) || refusal.Reason != auth.TokenRevoked || !failed.Final {
-		t.Errorf("got %+v, want a final TOKEN_REVOKED", failed)
-	}
+	var verifier *counting
+	stream, end := inLife(t, 4*time.Second, func(end time.Time) (*Stream, error) {
+		user := realm.User("alice", until(end))
+		verifier = &counting{TokenVerifier: realm.Verifier(), revoked: user.Mint(), times: map[string]int{}}
+		address := startServer(t, realm, func(c *server.Config) { c.Tokens = verifier })
+		listen, all := events()
+		var source pocket
+		conn := dial(t, user, address, listen, source.of(user))
+		stream, err := conn.Open(patient(t))
+		if err != nil {
+			return nil, err
+		}
+		source.Store(&verifier.revoked)
+		due(conn)
+		failed, err := nextInLife[RefreshFailed](all, end)
+		if reason, _ := auth.ReasonOf(failed.Err); err == nil && (reason != auth.TokenRevoked || !failed.Final) {
+			err = fmt.Errorf("got %+v, want a final TOKEN_REVOKED", failed)
+		}
+		return stream, err
+	})
 	wantExpired(t, stream)
 	if !stream.Expires().Equal(end) {
 		t.Errorf("expires %v, want %v", stream.Expires(), end)
@@ -128,20 +133,34 @@ func TestRefreshRevoked(t *testing.T) {
 func TestRefreshBinding(t *testing.T) {
 	t.Parallel()
 	realm := authtest.NewRealm(t)
-	user := realm.User("alice", until(soon()))
-	listen, all := events()
-	var source pocket
-	stream := open(t, dial(t, user, startServer(t, realm), listen, source.of(user)))
-	other := user.Mint(func(c *auth.MintClaims) { c.Confirmation = &[32]byte{1} })
-	source.Store(&other)
-	failed := wantFailed(t, all)
-	if reason, _ := auth.ReasonOf(failed.Err); reason != auth.TokenBinding || !failed.Final {
-		t.Errorf("got %+v, want a final TOKEN_BINDING", failed)
-	}
-	must(t, stream.Send(patient(t), "still here"))
-	if _, err := stream.Receive(patient(t)); err != nil {
-		t.Errorf("the refusal harmed the stream: %v", err)
-	}
+	address := startServer(t, realm)
+	stream, _ := inLife(t, 4*time.Second, func(end time.Time) (*Stream, error) {
+		user := realm.User("alice", until(end))
+		listen, all := events()
+		var source pocket
+		conn := dial(t, user, address, listen, source.of(user))
+		stream, err := conn.Open(patient(t))
+		if err != nil {
+			return nil, err
+		}
+		other := user.Mint(func(c *auth.MintClaims) { c.Confirmation = &[32]byte{1} })
+		source.Store(&other)
+		due(conn)
+		failed, err := nextInLife[RefreshFailed](all, end)
+		if err != nil {
+			return nil, err
+		}
+		if reason, _ := auth.ReasonOf(failed.Err); reason != auth.TokenBinding || !failed.Final {
+			return nil, fmt.Errorf("got %+v, want a final TOKEN_BINDING", failed)
+		}
+		if err := stream.Send(patient(t), "still here"); err != nil {
+			return nil, fmt.Errorf("the refusal harmed the stream: %w", err)
+		}
+		if _, err := stream.Receive(patient(t)); err != nil {
+			return nil, fmt.Errorf("the refusal harmed the stream: %w", err)
+		}
+		return stream, nil
+	})
 	wantExpired(t, stream)
 }
 
@@ -162,8 +181,9 @@ func TestRefreshUnimplemented(t *testing.T) {
 	t.Parallel()
 	realm := authtest.NewRealm(t)
 	listen, all := events()
-	stream := open(t, dial(t, realm.User("alice"), startOdd(t, realm, admitting(atOnce())), listen))
-	defer stream.Close()
+	conn := dial(t, realm.User("alice"), startOdd(t, realm, admitting(halfAnHour())), listen)
+	open(t, conn)
+	due(conn)
 	failed := wantFailed(t, all)
 	var refusal *Error
 	if !errors.As(failed.Err, &refusal) || refusal.Code != codes.Unimplemented || !failed.Final {
@@ -193,12 +213,14 @@ func startOddSession(t *testing.T, realm *authtest.Realm, h handler, refresh fun
 func TestRefreshAnswer(t *testing.T) {
 	t.Parallel()
 	realm := authtest.NewRealm(t)
-	end := atOnce()
+	end := halfAnHour()
 	address := startOddSession(t, realm, admitting(end), func(context.Context) (*authpb.RefreshResponse, error) {
 		return &authpb.RefreshResponse{Expires: "tomorrow", Streams: 1}, nil
 	})
 	listen, all := events()
-	stream := open(t, dial(t, realm.User("alice"), address, listen))
+	conn := dial(t, realm.User("alice"), address, listen)
+	stream := open(t, conn)
+	due(conn)
 	if failed := wantFailed(t, all); failed.Final || !stream.Expires().Equal(end) {
 		t.Errorf("got %+v and %v", failed, stream.Expires())
 	}
@@ -209,7 +231,7 @@ func TestRefreshClose(t *testing.T) {
 	t.Parallel()
 	realm := authtest.NewRealm(t)
 	reached, left := make(chan struct{}), make(chan struct{})
-	address := startOddSession(t, realm, admitting(atOnce()), func(ctx context.Context) (*authpb.RefreshResponse, error) {
+	address := startOddSession(t, realm, admitting(halfAnHour()), func(ctx context.Context) (*authpb.RefreshResponse, error) {
 		close(reached)
 		<-ctx.Done()
 		close(left)
@@ -218,6 +240,7 @@ func TestRefreshClose(t *testing.T) {
 	listen, all := events()
 	conn := dial(t, realm.User("alice"), address, listen)
 	open(t, conn)
+	due(conn)
 	select {
 	case <-reached:
 	case <-time.After(patience):
@@ -237,7 +260,7 @@ func TestRefreshCloseWaits(t *testing.T) {
 	user := realm.User("alice")
 	var asked, left atomic.Int32
 	reached := make(chan struct{})
-	conn := dial(t, user, startOdd(t, realm, admitting(atOnce())), func(c *Config) {
+	conn := dial(t, user, startOdd(t, realm, admitting(halfAnHour())), func(c *Config) {
 		c.Token = TokenFunc(func(ctx context.Context) (string, error) {
 			if asked.Add(1) == 2 {
 				close(reached)
@@ -249,6 +272,7 @@ func TestRefreshCloseWaits(t *testing.T) {
 		})
 	})
 	open(t, conn)
+	due(conn)
 	select {
 	case <-reached:
 	case <-time.After(patience):
@@ -288,32 +312,42 @@ func TestRefreshEnded(t *testing.T) {
 func TestRefresh(t *testing.T) {
 	t.Parallel()
 	realm := authtest.NewRealm(t)
-	first, second := soon(), time.Now().Add(time.Hour).Truncate(time.Second)
-	user := realm.User("alice", until(first))
-	path := filepath.Join(t.TempDir(), "token")
-	must(t, os.WriteFile(path, []byte(user.Token), 0o600))
-	var asked atomic.Int32
-	flaky := TokenFunc(func(ctx context.Context) (string, error) {
-		if asked.Add(1) == 2 { // the first time is for opening
-			return "", errors.New("the disk is away")
+	second := time.Now().Add(time.Hour).Truncate(time.Second)
+	address := startServer(t, realm)
+	stream, first := inLife(t, 4*time.Second, func(first time.Time) (*Stream, error) {
+		user := realm.User("alice", until(first))
+		path := filepath.Join(t.TempDir(), "token")
+		must(t, os.WriteFile(path, []byte(user.Token), 0o600))
+		var asked atomic.Int32
+		flaky := TokenFunc(func(ctx context.Context) (string, error) {
+			if asked.Add(1) == 2 { // the first time is for opening
+				return "", errors.New("the disk is away")
+			}
+			return TokenFile(path).Token(ctx)
+		})
+		listen, all := events()
+		stream, err := dial(t, user, address, listen, func(c *Config) { c.Token = flaky }).Open(patient(t))
+		if err != nil {
+			return nil, err
 		}
-		return TokenFile(path).Token(ctx)
+		if !stream.Expires().Equal(first) {
+			t.Fatalf("expires %v, want %v", stream.Expires(), first)
+		}
+		replace(t, path, []byte(user.Mint(until(second))))
+		failed, err := nextInLife[RefreshFailed](all, first)
+		if err != nil {
+			return nil, err
+		}
+		if failed.Final || failed.Retry.IsZero() {
+			<-time.After(time.Until(first)) // close to which there is no other attempt
+			return nil, fmt.Errorf("got %+v, want a failure that is tried again", failed)
+		}
+		refreshed, err := nextInLife[Refreshed](all, first)
+		if err == nil && (!refreshed.Expires.Equal(second) || refreshed.Streams != 1 || !stream.Expires().Equal(second)) {
+			t.Fatalf("got %+v and %v, want %v", refreshed, stream.Expires(), second)
+		}
+		return stream, err
 	})
-	listen, all := events()
-	stream := open(t, dial(t, user, startServer(t, realm), listen, func(c *Config) { c.Token = flaky }))
-	if !stream.Expires().Equal(first) {
-		t.Fatalf("expires %v, want %v", stream.Expires(), first)
-	}
-	must(t, os.WriteFile(path+".new", []byte(user.Mint(until(second))), 0o600))
-	must(t, os.Rename(path+".new", path))
-
-	if failed := wantFailed(t, all); failed.Final || failed.Retry.IsZero() {
-		t.Errorf("got %+v, want a failure that is tried again", failed)
-	}
-	refreshed, ok := next(t, all).(Refreshed)
-	if !ok || !refreshed.Expires.Equal(second) || refreshed.Streams != 1 || !stream.Expires().Equal(second) {
-		t.Fatalf("got %+v and %v, want %v", refreshed, stream.Expires(), second)
-	}
 	<-time.After(time.Until(first.Add(1100 * time.Millisecond))) // by when an expired stream has ended
 	must(t, stream.Send(patient(t), "still here"))
 	if m, err := stream.Receive(patient(t)); err != nil || m.Text != "Acknowledged: still here" {
@@ -321,15 +355,15 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
-// Streams that come and go, send and only listen, while tokens of at most
-// four seconds are refreshed: none ends but by its own half-close.
+// Streams that come and go, send and only listen, while they are refreshed again and
+// again: none ends but by its own half-close.
 func TestRefreshRaces(t *testing.T) {
 	t.Parallel()
 	realm := authtest.NewRealm(t)
 	user := realm.User("alice")
 	var refreshed atomic.Int32
 	conn := dial(t, user, startServer(t, realm), func(c *Config) {
-		c.Token = TokenFunc(func(context.Context) (string, error) { return user.Mint(until(soon())), nil })
+		c.Token = TokenFunc(func(context.Context) (string, error) { return user.Mint(until(time.Now().Add(patience))), nil })
 		c.Events = func(e Event) {
 			if _, ok := e.(Refreshed); ok {
 				refreshed.Add(1)
@@ -337,11 +371,24 @@ func TestRefreshRaces(t *testing.T) {
 		}
 	})
 	listening := open(t, conn)
-	enough := time.Now().Add(5 * time.Second)
+	first := listening.Expires()
+	enough, ctx := time.Now().Add(5*time.Second), patient(t)
 	var workers sync.WaitGroup
+	over := make(chan struct{})
+	var refreshing sync.WaitGroup
+	refreshing.Go(func() {
+		for {
+			select {
+			case <-over:
+				return
+			case <-time.After(10 * time.Millisecond):
+				due(conn)
+			}
+		}
+	})
 	for range 4 {
 		workers.Go(func() {
-			for time.Now().Before(enough) {
+			for time.Now().Before(enough) || refreshed.Load() == 0 && ctx.Err() == nil {
 				stream, err := conn.Open(patient(t))
 				if err != nil {
 					t.Error(err)
@@ -359,7 +406,9 @@ func TestRefreshRaces(t *testing.T) {
 		})
 	}
 	workers.Wait()
-	if refreshed.Load() < 1 || !listening.Expires().After(enough) {
+	close(over)
+	refreshing.Wait()
+	if refreshed.Load() < 1 || !listening.Expires().After(first) {
 		t.Errorf("refreshed %d times, until %v", refreshed.Load(), listening.Expires())
 	}
 	must(t, listening.Send(patient(t), "still here"))

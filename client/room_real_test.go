@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"go.opentelemetry.io/otel/codes"
 
@@ -99,29 +100,34 @@ func TestRoomOutlivesToken(t *testing.T) {
 	t.Parallel()
 	realm := authtest.NewRealm(t)
 	address := startServer(t, realm, withRooms(roomtest.NewMemory()))
-	first := soon()
+	first := halfAnHour()
 	user := realm.User("alice", chatter, until(first))
 	var source pocket
 	listen, all := events()
-	kept := join(t, dial(t, user, address, listen, source.of(user)), "ops")
+	conn := dial(t, user, address, listen, source.of(user))
+	kept := join(t, conn, "ops")
 	renewed := user.Mint(chatter)
 	source.Store(&renewed)
+	due(conn)
 	if e, ok := next(t, all).(Refreshed); !ok || e.Streams != 1 || !kept.Expires().After(first) {
 		t.Errorf("got %+v, expires %v", e, kept.Expires())
 	}
 
-	var late pocket
-	other := user.Mint(chatter, until(soon()))
-	late.Store(&other)
-	lapsed := join(t, dial(t, user, address, func(c *Config) {
-		c.Token = TokenFunc(func(ctx context.Context) (string, error) {
-			if token, err := late.Token(ctx); err == nil && token == other {
-				late.Store(&renewed) // for whoever asks next
-				return token, nil
-			}
-			return "", errAway
-		})
-	}), "ops")
+	lapsed, _ := inLife(t, 4*time.Second, func(ends time.Time) (*Room, error) {
+		var late pocket
+		other := user.Mint(chatter, until(ends))
+		late.Store(&other)
+		return dial(t, user, address, func(c *Config) {
+			c.Token = TokenFunc(func(ctx context.Context) (string, error) {
+				if token, err := late.Token(ctx); err == nil && token == other {
+					late.Store(&renewed) // for whoever asks next
+					return token, nil
+				}
+				return "", errAway
+			})
+		}).Join(patient(t), "ops", hurry{})
+	})
+	defer lapsed.Close()
 	for e := wantNext[Reconnecting](t, lapsed); !errors.Is(e.Err, errAway); e = wantNext[Reconnecting](t, lapsed) {
 		wantReason(t, e.Err, auth.TokenExpired)
 	}
