@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -123,30 +124,31 @@ func TestCancelBlocked(t *testing.T) {
 	realm := authtest.NewRealm(t)
 	address := startOdd(t, realm, silent)
 	cause := errors.New("enough")
-	fill := strings.Repeat("x", 32<<10)
-	calls := map[string]func(context.Context, *Stream) error{
-		"Send": func(ctx context.Context, s *Stream) error {
-			for { // until flow control blocks, and the context ends
-				if err := s.Send(ctx, fill); err != nil {
-					return err
-				}
-			}
-		},
-		"Receive": func(ctx context.Context, s *Stream) error { _, err := s.Receive(ctx); return err },
-		"Messages": func(ctx context.Context, s *Stream) (last error) {
+	receiving := func(s *Stream) *sync.Mutex { return &s.sender.Load().reading }
+	tests := []struct {
+		name string
+		call func(context.Context, *Stream) error
+		held func(*Stream) *sync.Mutex // while the call is under way
+	}{
+		{"Send", func(ctx context.Context, s *Stream) error { return s.Send(ctx, "x") }, func(s *Stream) *sync.Mutex { return &s.turn }},
+		{"Receive", func(ctx context.Context, s *Stream) error { _, err := s.Receive(ctx); return err }, receiving},
+		{"Messages", func(ctx context.Context, s *Stream) (last error) {
 			for _, err := range s.Messages(ctx) {
 				last = err
 			}
 			return last
-		},
+		}, receiving},
 	}
-	for name, call := range calls {
-		t.Run(name, func(t *testing.T) {
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
 			stream := open(t, dial(t, realm.User("alice"), address))
+			must(t, stream.Send(patient(t), strings.Repeat("x", 256<<10))) // more than flow control lets through: the next one is blocked
 			ctx, cancel := context.WithCancelCause(context.Background())
-			timer := time.AfterFunc(100*time.Millisecond, func() { cancel(cause) })
-			defer timer.Stop()
-			if err := call(ctx, stream); !errors.Is(err, cause) {
+			called := make(chan error, 1)
+			go func() { called <- test.call(ctx, stream) }()
+			wantHeld(t, test.held(stream))
+			cancel(cause)
+			if err := <-called; !errors.Is(err, cause) {
 				t.Errorf("got %v, want the context's cause", err)
 			}
 			if err := stream.Send(patient(t), "x"); err == nil {
@@ -154,6 +156,19 @@ func TestCancelBlocked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// wantHeld waits until somebody holds the lock, for longer than a moment where the test
+// is right.
+func wantHeld(t *testing.T, mu *sync.Mutex) {
+	t.Helper()
+	eventually(t, "no call is under way", func() bool {
+		free := mu.TryLock()
+		if free {
+			mu.Unlock()
+		}
+		return !free
+	})
 }
 
 func TestClose(t *testing.T) {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -25,20 +24,16 @@ func TestEndsMidway(t *testing.T) {
 				t.Parallel()
 				m := startMidway(t, stage.reach)
 				ctx, cancel := context.WithCancelCause(context.Background())
+				defer cancel(nil)
+				from := m.stream.receiver
 				received := make(chan error, 1)
 				go func() {
 					_, err := m.stream.Receive(ctx)
 					received <- err
 				}()
-				// That it is blocked shows in nothing.
-				ended := make(chan struct{})
-				timer := time.AfterFunc(50*time.Millisecond, func() {
-					defer close(ended)
-					ending.end(t, m, cancel)
-				})
-				defer timer.Stop()
+				wantHeld(t, &from.reading)
+				ending.end(t, m, cancel)
 				ending.want(t, <-received)
-				<-ended
 				if m.goOn != nil {
 					m.goOn()
 				}

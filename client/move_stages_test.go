@@ -143,6 +143,12 @@ var stages = []struct {
 		m.rotate()
 		wantMoved(t, m.events, 1)
 		m.send(t)
+		old := m.stream.receiver
+		eventually(t, "the old leg is not read out", func() bool {
+			old.reading.Lock()
+			defer old.reading.Unlock()
+			return old.seized
+		})
 	}},
 }
 
