@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"securechat/auth/authtest"
 	chatpb "securechat/proto/chat"
@@ -35,7 +34,7 @@ func TestMoveUnread(t *testing.T) {
 	listen, all := events()
 	var closed atomic.Bool
 	address := startServer(t, realm, func(c *server.Config) {
-		c.Limits.Stall = time.Second
+		c.Limits.Stall = patience / 2 // as long as the test can wait for it
 		c.Log = slog.New(slog.NewTextHandler(writer(func(line []byte) {
 			if bytes.Contains(line, []byte("connection closed")) {
 				closed.Store(true)

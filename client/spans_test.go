@@ -69,6 +69,7 @@ func TestSpansOfMessage(t *testing.T) {
 		}
 		return spans[0]
 	}
+	eventually(t, "the server's span does not end", func() bool { return len(there.named("process")) > 0 }) // once the acknowledgement is on its way
 	connect, send, receive := one(here, "connect"), one(here, "send"), one(here, "receive")
 	admission, process := one(there, "connect"), one(there, "process")
 
