@@ -52,9 +52,10 @@ func (c *chaos) startNATSIn(t *testing.T, store, settings string, count int) *na
 	s := &natsServers{t: t, nats: c.nats, processes: make([]*process, count)}
 	dir := t.TempDir()
 	var peers, routes []string
-	for range count {
-		s.addresses = append(s.addresses, net.JoinHostPort("127.0.0.1", freePort(t)))
-		peers = append(peers, net.JoinHostPort("127.0.0.1", freePort(t)))
+	ports := freePorts(t, 2*count)
+	for i := range count {
+		s.addresses = append(s.addresses, net.JoinHostPort("127.0.0.1", ports[2*i]))
+		peers = append(peers, net.JoinHostPort("127.0.0.1", ports[2*i+1]))
 		routes = append(routes, "nats://"+peers[len(peers)-1])
 	}
 	for i := range count {

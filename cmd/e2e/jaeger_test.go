@@ -48,7 +48,8 @@ type jaeger struct {
 func startJaeger(t *testing.T) *jaeger {
 	t.Helper()
 	binary := build(t, filepath.Join("..", "..", ".ci", "jaeger"), "github.com/jaegertracing/jaeger/cmd/jaeger")
-	otlp, query, grpc := freePort(t), freePort(t), freePort(t)
+	ports := freePorts(t, 3)
+	otlp, query, grpc := ports[0], ports[1], ports[2]
 	config := filepath.Join(t.TempDir(), "jaeger.yaml")
 	if err := os.WriteFile(config, fmt.Appendf(nil, jaegerConfig, otlp, query, grpc), 0o600); err != nil {
 		t.Fatal(err)

@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -161,19 +163,25 @@ func field(t *testing.T, line, name string) string {
 	return ""
 }
 
-// freePort finds a port for a program that cannot choose one by itself.
-func freePort(t *testing.T) string {
+// freePorts finds ports for programs that cannot choose them by themselves. They lie
+// where systems give none to connections, nor to listeners that ask for any: one of
+// these might take a port before its program listens, or while that is killed.
+func freePorts(t *testing.T, count int) (ports []string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const least, beyond, attempts = 16384, 32768, 100
+	for range attempts {
+		port := strconv.Itoa(least + rand.N(beyond-least))
+		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+		if err != nil {
+			continue
+		}
+		defer listener.Close() // all together, so that they differ
+		if ports = append(ports, port); len(ports) == count {
+			return ports
+		}
 	}
-	defer listener.Close()
-	_, port, err := net.SplitHostPort(listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	t.Fatalf("%d ports are free, want %d", len(ports), count)
+	return nil
 }
 
 // eventually tries until it succeeds or patience ends.
