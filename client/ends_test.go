@@ -148,13 +148,25 @@ func TestCancelBlocked(t *testing.T) {
 			go func() { called <- test.call(ctx, stream) }()
 			wantHeld(t, test.held(stream))
 			cancel(cause)
-			if err := <-called; !errors.Is(err, cause) {
+			if err := returned(t, called); !errors.Is(err, cause) {
 				t.Errorf("got %v, want the context's cause", err)
 			}
 			if err := stream.Send(patient(t), "x"); err == nil {
 				t.Error("the stream goes on")
 			}
 		})
+	}
+}
+
+// returned waits until a blocked call returns.
+func returned(t *testing.T, call <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-call:
+		return err
+	case <-patient(t).Done():
+		t.Fatal("the call is blocked still")
+		return nil
 	}
 }
 

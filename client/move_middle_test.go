@@ -33,7 +33,7 @@ func TestEndsMidway(t *testing.T) {
 				}()
 				wantHeld(t, &from.reading)
 				ending.end(t, m, cancel)
-				ending.want(t, <-received)
+				ending.want(t, returned(t, received))
 				if m.goOn != nil {
 					m.goOn()
 				}
