@@ -1,7 +1,6 @@
 package room_test
 
 import (
-	"runtime"
 	"slices"
 	"strconv"
 	"testing"
@@ -218,12 +217,11 @@ func TestARepeatedPostIsAcknowledgedAtItsPlace(t *testing.T) {
 		before.wantAck()
 	}
 	before.Leave()
+	bob := joinLive(t, hub, "ops", "bob")
 	again := join(t, hub, "ops", "alice", beginning)
 	again.post("2", "2")
 	again.post("4", "4")
-	for hub.Stats().Posts < 4 { // the answer to both is known before anything is read
-		runtime.Gosched()
-	}
+	readTo(t, bob, "alice: 4") // the answer to both is known before anything is read
 	var order []string
 	for len(order) < 5 {
 		e, err := again.next()

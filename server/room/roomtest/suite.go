@@ -16,6 +16,9 @@ import (
 // suiteWithin bounds each call of the suites.
 const suiteWithin = 30 * time.Second
 
+// suiteAge is how long entries are kept where they become too old.
+const suiteAge = time.Second
+
 // Open opens a store once more: after the one before is closed, or, where the
 // store can be shared, beside it. The suite closes what it opens.
 type Open func() room.Log
@@ -43,7 +46,7 @@ func TestLog(t *testing.T, fresh func(t *testing.T, limits Limits) Open) {
 		{"readers beside writers", Limits{}, (*suite).readers},
 		{"what is kept outlives a restart", Limits{}, (*suite).restart},
 		{"a room keeps its newest", Limits{MaxPerRoom: 3}, (*suite).count},
-		{"entries become too old", Limits{MaxAge: time.Second}, (*suite).age},
+		{"entries become too old", Limits{MaxAge: suiteAge}, (*suite).age},
 	}
 	for _, test := range tests {
 		t.Run(strings.ReplaceAll(test.name, " ", "_"), func(t *testing.T) {
@@ -122,32 +125,39 @@ func (s *suite) all(key room.Key, after uint64) []room.Entry {
 // want compares what a room holds with lines of "previous<sequence text".
 func (s *suite) want(key room.Key, after uint64, want ...string) {
 	s.Helper()
-	s.soon(func() error {
-		var got []string
-		for _, e := range s.all(key, after) {
-			got = append(got, line(e))
-		}
-		if !slices.Equal(got, want) {
-			return fmt.Errorf("%s after %d has\n%s\nwant\n%s", key, after, strings.Join(got, "\n"), strings.Join(want, "\n"))
-		}
-		return nil
-	})
+	s.soon(func() error { return s.has(key, after, want...) })
+}
+
+// has is one look of want's.
+func (s *suite) has(key room.Key, after uint64, want ...string) error {
+	s.Helper()
+	var got []string
+	for _, e := range s.all(key, after) {
+		got = append(got, line(e))
+	}
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("%s after %d has\n%s\nwant\n%s", key, after, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	return nil
 }
 
 // soon waits until a check holds: in a cluster reads may be a moment behind.
 func (s *suite) soon(check func() error) {
 	s.Helper()
-	const patience = 5 * time.Second
+	if err := within(5*time.Second, check); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// within waits until a check holds, and returns what it says if it does not in time.
+func within(patience time.Duration, check func() error) error {
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	begun := time.Now()
 	for {
 		err := check()
-		if err == nil {
-			return
-		}
-		if time.Since(begun) > patience {
-			s.Fatal(err)
+		if err == nil || time.Since(begun) > patience {
+			return err
 		}
 		<-again.C
 	}

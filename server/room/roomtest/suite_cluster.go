@@ -118,19 +118,19 @@ func (s *clusterSuite) must(stop func(), err error) func() {
 	return stop
 }
 
-// ready waits until what is stored reaches a follower, and returns the newest
+// ready waits until what is stored reaches each follower, and returns the newest
 // sequence then.
-func (s *clusterSuite) ready(c *collector, key room.Key) uint64 {
+func (s *clusterSuite) ready(key room.Key, followers ...*collector) uint64 {
 	s.Helper()
 	retry := time.NewTicker(50 * time.Millisecond)
 	defer retry.Stop()
 	last := s.says(key, 0, "ready?")
-	for len(c.all()) == 0 {
+	for slices.ContainsFunc(followers, func(c *collector) bool { return len(c.all()) == 0 }) {
 		select {
 		case <-retry.C:
 			last = s.says(key, last, "ready?")
 		case <-s.ctx.Done():
-			s.Fatal("nothing reaches the follower")
+			s.Fatal("nothing reaches a follower")
 		}
 	}
 	return last
@@ -142,7 +142,7 @@ func (s *clusterSuite) follow() {
 	stopB := s.must(s.b.Follow("ops", fromB.entry))
 	defer stopA()
 	defer stopB()
-	last := s.ready(&fromA, "ops")
+	last := s.ready("ops", &fromA, &fromB)
 	var want []string
 	for i := range 10 {
 		log := []room.Log{s.a, s.b}[i%2]
@@ -179,7 +179,7 @@ func (s *clusterSuite) followEnds() {
 	stop := s.must(s.a.Follow("ops", ended.entry))
 	stopOther := s.must(s.a.Follow("ops", other.entry))
 	defer stopOther()
-	last := s.ready(&ended, "ops")
+	last := s.ready("ops", &ended)
 	stop()
 	before := len(ended.all())
 	next := s.says("ops", last, "after")
