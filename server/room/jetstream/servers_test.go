@@ -44,7 +44,7 @@ func startNATS(t testing.TB, count int) *nats {
 	}
 	for i := range count {
 		options := &server.Options{
-			ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: server.RANDOM_PORT,
+			ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: freePort(t, ports...), // where it is found again
 			NoSigs: true, NoLog: true, JetStream: true, JetStreamMaxStore: 1 << 40,
 			StoreDir: filepath.Join(dir, strconv.Itoa(i)),
 		}
@@ -75,7 +75,6 @@ func (n *nats) start(i int) {
 	if !s.ReadyForConnections(readyWithin) {
 		n.t.Fatalf("server %d does not start", i)
 	}
-	n.options[i].Port = s.Addr().(*net.TCPAddr).Port // where it is found again
 }
 
 func (n *nats) stop(i int) {
