@@ -18,18 +18,20 @@ import (
 func TestHandshakesThatAreRefused(t *testing.T) {
 	realm := authtest.NewRealm(t)
 	log := &journal{}
-	address := start(t, realm, server.Config{Log: log.logger(), Limits: server.Limits{Handshake: 200 * time.Millisecond}})
+	address := start(t, realm, server.Config{Log: log.logger(), Limits: server.Limits{Handshake: 20 * time.Second}})
+	impatient := start(t, realm, server.Config{Log: log.logger(), Limits: server.Limits{Handshake: 200 * time.Millisecond}})
 	stranger := authtest.NewRealm(t).User("alice")
 	for _, test := range []struct {
 		name    string
 		connect func(*testing.T, net.Conn)
 		reason  auth.Reason
+		address string
 	}{
 		{"no certificate", func(t *testing.T, c net.Conn) {
 			config := clientTLS(realm.User("alice"))
 			config.Certificates = nil
 			shake(t, tls.Client(c, config))
-		}, auth.CertificateMissing},
+		}, auth.CertificateMissing, address},
 		{"another authority's certificate", func(t *testing.T, c net.Conn) {
 			config := clientTLS(realm.User("alice"))
 			// Sent although the server did not ask for this authority.
@@ -37,23 +39,23 @@ func TestHandshakesThatAreRefused(t *testing.T) {
 				return stranger.Certificates.Certificate(), nil
 			}
 			shake(t, tls.Client(c, config))
-		}, auth.CertificateUntrusted},
+		}, auth.CertificateUntrusted, address},
 		{"TLS 1.2", func(t *testing.T, c net.Conn) {
 			config := clientTLS(realm.User("alice"))
 			config.MinVersion, config.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
 			shake(t, tls.Client(c, config))
-		}, auth.HandshakeFailed},
+		}, auth.HandshakeFailed, address},
 		{"no TLS", func(t *testing.T, c net.Conn) {
 			if _, err := io.WriteString(c, http2.ClientPreface); err != nil {
 				t.Fatal(err)
 			}
 			_, _ = io.Copy(io.Discard, c)
-		}, auth.HandshakeFailed},
-		{"silence", func(_ *testing.T, c net.Conn) { _, _ = io.Copy(io.Discard, c) }, auth.HandshakeFailed},
+		}, auth.HandshakeFailed, address},
+		{"silence", func(_ *testing.T, c net.Conn) { _, _ = io.Copy(io.Discard, c) }, auth.HandshakeFailed, impatient},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := len(log.lines(t, "refused"))
-			conn, err := net.Dial("tcp", address)
+			conn, err := net.Dial("tcp", test.address)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -69,8 +69,15 @@ func TestDrainingRooms(t *testing.T) {
 	}
 }
 
-// patient has no member cut for being slow while a test runs.
-func patient(config *server.Config) { config.Rooms.Lag = time.Hour }
+// patient has no member cut for being slow while a test runs, nor for not taking the end
+// of its stream.
+func patient(config *server.Config) {
+	config.Rooms.Lag = time.Hour
+	unhurried(config)
+}
+
+// unhurried has clients take the end of their streams when the test has time for it.
+func unhurried(config *server.Config) { config.Limits.Stall = time.Hour }
 
 // stuck is a member that does not read, and to whom so much has been said that the
 // server is stuck in sending it.

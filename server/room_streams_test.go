@@ -164,7 +164,7 @@ func TestACursorBeforeWhatIsKept(t *testing.T) {
 func TestASlowMemberAmongOthers(t *testing.T) {
 	const total = 400
 	log := &journal{}
-	c := openRooms(t, func(config *server.Config) {
+	c := openRooms(t, unhurried, func(config *server.Config) {
 		config.Log, config.Rooms.Lag = log.logger(), time.Second
 	})
 	slow := c.join(c.member("slow"), "lobby")

@@ -40,7 +40,7 @@ func filled(t *testing.T, messages, size int) (*roomtest.Memory, []uint64) {
 func TestAReplayThatIsNotTaken(t *testing.T) {
 	lines := &journal{}
 	log, sequences := filled(t, 64, 200<<10)
-	c := openRooms(t, onLog(log), func(config *server.Config) {
+	c := openRooms(t, onLog(log), unhurried, func(config *server.Config) {
 		config.Log, config.Rooms.Lag = lines.logger(), 500*time.Millisecond
 	})
 	bob := c.member("bob")

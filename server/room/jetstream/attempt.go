@@ -97,14 +97,16 @@ const (
 // may have become the leader a moment ago.
 const settling = time.Second
 
-// look is find, again for a moment where what it shows may pass.
+// look is find, again for a moment where what it shows may pass. What it returns then it
+// has asked for after that moment, also where it was held up meanwhile.
 func (s *stream) look(ctx context.Context, a *appending) (found finding, first uint64, err error) {
 	begun := time.Now()
 	for attempt := 1; ; attempt++ {
+		late := time.Since(begun) > settling
 		found, first, err = s.find(ctx, a)
 		var behind *room.BehindError
 		passing := found == partial || errors.As(err, &behind)
-		if !passing || time.Since(begun) > settling || pause(ctx, attempt) != nil {
+		if !passing || late || pause(ctx, attempt) != nil {
 			return found, first, err
 		}
 	}

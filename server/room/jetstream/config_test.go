@@ -16,7 +16,7 @@ import (
 // api is what an operator has to change streams with.
 func (n *nats) api() js.JetStream {
 	n.t.Helper()
-	nc, err := natsgo.Connect(n.urls()[0])
+	nc, err := natsgo.Connect(n.urls()[0], natsgo.Timeout(readyWithin))
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestConnectRefusesStreams(t *testing.T) {
 			if _, err := api.CreateStream(t.Context(), stream); err != nil {
 				t.Fatal(err)
 			}
-			log, err := jetstream.Connect(t.Context(), config)
+			log, err := reach(t, config)
 			if err == nil {
 				log.Close()
 				t.Fatal("it was opened")

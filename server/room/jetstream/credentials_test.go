@@ -139,12 +139,9 @@ func TestCredentialsAreReplaced(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "chat.creds")
 	user := writeCredentials(t, file, chat)
 	refused := make(chan struct{}, 1)
-	log, err := jetstream.Connect(t.Context(), jetstream.ConnectConfig{
+	log := connect(t, jetstream.ConnectConfig{
 		URLs: []string{s.ClientURL()}, Credentials: file, Logger: slog.New(&heedful{words: "authorization", heard: refused}),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	defer log.Close()
 
 	account, err := s.LookupAccount(public(t, chat))
@@ -209,10 +206,7 @@ func TestCredentials(t *testing.T) {
 		}
 	}
 
-	log, err := jetstream.Connect(t.Context(), jetstream.ConnectConfig{URLs: []string{s.ClientURL()}, Credentials: credentials(t, chat)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	log := connect(t, jetstream.ConnectConfig{URLs: []string{s.ClientURL()}, Credentials: credentials(t, chat)})
 	defer func() {
 		if err := log.Close(); err != nil {
 			t.Error(err)

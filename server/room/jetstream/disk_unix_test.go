@@ -146,8 +146,7 @@ func TestASharedDiskFillsUp(t *testing.T) {
 	n := startNATS(t, 1)
 	log := connect(t, n.config(roomtest.Limits{}))
 	defer log.Close()
-	log.Hurry(2*time.Second, time.Second)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	large := strings.Repeat("x", 50<<10)
 	batch := func(expected uint64) []room.Draft {
@@ -165,20 +164,24 @@ func TestASharedDiskFillsUp(t *testing.T) {
 
 	// The files of a batch that is taken in are shorter than the log's own by now.
 	lift := limitFiles(t, 330<<10)
+	rest := log.Hurry(readyWithin, time.Second)
 	if first, err := log.Append(ctx, batch(newest)); !errors.Is(err, room.ErrInDoubt) || !errors.Is(err, room.ErrUnavailable) {
 		t.Fatalf("the append gave %d, %v; want ErrInDoubt, which is ErrUnavailable", first, err)
 	} else if strings.Contains(err.Error(), "xxx") {
 		t.Error("the error quotes the message")
 	}
+	rest()
 	if entries := readAll(t, log, "ops"); len(entries) <= 4 || len(entries) >= 8 {
 		t.Fatalf("%d entries are there: this is not the beginning of a batch alone", len(entries))
 	}
+	rest = log.Hurry(2*time.Second, time.Second)
 	if first, err := log.Append(ctx, batch(newest)); err == nil {
 		t.Errorf("the next append gave %d", first)
 	}
 	if first, err := log.Append(ctx, []room.Draft{said("other", 0, large)}); !errors.Is(err, room.ErrUnavailable) {
 		t.Errorf("an append of one gave %d, %v; want ErrUnavailable", first, err)
 	}
+	rest()
 	lift()
 	n.stop(0)
 	n.start(0)

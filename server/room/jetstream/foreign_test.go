@@ -26,7 +26,7 @@ func TestARoomWithAMessageOfSomebodyElse(t *testing.T) {
 	appendOne(t, log, said("ops", 0, "one"))
 	hub := hubOn(t, log)
 	alice, bob := member(t, hub, "ops", room.Position{}), member(t, hub, "other", room.Position{})
-	nc, err := natsgo.Connect(n.urls()[0])
+	nc, err := natsgo.Connect(n.urls()[0], natsgo.Timeout(readyWithin))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -119,7 +119,7 @@ func (in *instance) open(config *EmbeddedConfig, messages, stream string) (err e
 		return err // rather than have it make another in its place
 	}
 	for _, nc := range []**nats.Conn{&in.writes, &in.asks, &in.reads} {
-		if *nc, err = nats.Connect("", nats.InProcessServer(in.server), nats.NoReconnect(), nats.SyncQueueLen(answerQueue),
+		if *nc, err = nats.Connect("", nats.InProcessServer(in.server), nats.Timeout(localAnswer), nats.NoReconnect(), nats.SyncQueueLen(answerQueue),
 			nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 				config.Logger.Warn("the connection to the log", "error", err)
 			})); err != nil {

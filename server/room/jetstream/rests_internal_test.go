@@ -21,7 +21,7 @@ func paging(t *testing.T, answer time.Duration) (*stream, <-chan *nats.Msg) {
 	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
 	s := newStream(localNames, answer)
 	connect := func() *nats.Conn {
-		nc, err := nats.Connect("", nats.InProcessServer(srv))
+		nc, err := nats.Connect("", nats.InProcessServer(srv), nats.Timeout(time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -44,7 +44,7 @@ func startNATS(t testing.TB, count int) *nats {
 	}
 	for i := range count {
 		options := &server.Options{
-			ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: server.RANDOM_PORT,
+			ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: freePort(t, ports...), // where it is found again
 			NoSigs: true, NoLog: true, JetStream: true, JetStreamMaxStore: 1 << 40,
 			StoreDir: filepath.Join(dir, strconv.Itoa(i)),
 		}
@@ -75,7 +75,6 @@ func (n *nats) start(i int) {
 	if !s.ReadyForConnections(readyWithin) {
 		n.t.Fatalf("server %d does not start", i)
 	}
-	n.options[i].Port = s.Addr().(*net.TCPAddr).Port // where it is found again
 }
 
 func (n *nats) stop(i int) {
@@ -137,7 +136,7 @@ func (n *nats) leader(name string) int {
 // stepDown has the leader of a log's stream be one no more.
 func (n *nats) stepDown(name string) {
 	n.t.Helper()
-	nc, err := natsgo.Connect(n.urls()[0])
+	nc, err := natsgo.Connect(n.urls()[0], natsgo.Timeout(readyWithin))
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -163,12 +162,12 @@ func (n *nats) config(limits roomtest.Limits) jetstream.ConnectConfig {
 	}
 }
 
+// connect waits for a cluster that is not ready.
 func connect(t testing.TB, config jetstream.ConnectConfig) *jetstream.Shared {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), readyWithin)
-	defer cancel()
+	late := time.After(readyWithin)
 	for {
-		log, err := jetstream.Connect(ctx, config)
+		log, err := reach(t, config)
 		switch {
 		case err == nil:
 			return log
@@ -177,8 +176,23 @@ func connect(t testing.TB, config jetstream.ConnectConfig) *jetstream.Shared {
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
-		case <-ctx.Done():
+		case <-late:
 			t.Fatal(err)
+		}
+	}
+}
+
+// reach connects again where a server has not answered in the two seconds that it has for
+// that: it may be held up, as the test is.
+func reach(t testing.TB, config jetstream.ConnectConfig) (*jetstream.Shared, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), readyWithin)
+	defer cancel()
+	for {
+		log, err := jetstream.Connect(ctx, config)
+		var held net.Error
+		if err == nil || ctx.Err() != nil || !errors.As(err, &held) || !held.Timeout() {
+			return log, err
 		}
 	}
 }
@@ -188,7 +202,7 @@ func connect(t testing.TB, config jetstream.ConnectConfig) *jetstream.Shared {
 func TestAClusterOfTooFewServersIsNotReady(t *testing.T) {
 	config := startNATS(t, 3).config(roomtest.Limits{})
 	config.Replicas = 5
-	if log, err := jetstream.Connect(t.Context(), config); !errors.Is(err, jetstream.ErrNotReady) {
+	if log, err := reach(t, config); !errors.Is(err, jetstream.ErrNotReady) {
 		if err == nil {
 			log.Close()
 		}

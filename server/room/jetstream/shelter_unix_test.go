@@ -124,9 +124,16 @@ func TestMessagesWithoutShelterAreFound(t *testing.T) {
 // leads is not taken for new.
 func TestALogIsNewOnce(t *testing.T) {
 	var told bytes.Buffer
-	config := jetstream.EmbeddedConfig{Dir: t.TempDir() + "/log", Logger: slog.New(slog.NewTextHandler(&told, nil))}
-	if err := openEmbedded(t, config).Close(); err != nil {
-		t.Fatal(err)
+	config := jetstream.EmbeddedConfig{Logger: slog.New(slog.NewTextHandler(&told, nil))}
+	const slow = 2 * time.Second // of which a server says that it took so long
+	for took := slow; took >= slow; {
+		told.Reset()
+		config.Dir = t.TempDir() + "/log"
+		begun := time.Now()
+		if err := openEmbedded(t, config).Close(); err != nil {
+			t.Fatal(err)
+		}
+		took = time.Since(begun)
 	}
 	if told.Len() > 0 {
 		t.Errorf("of a new log is said: %s", &told)
@@ -177,7 +184,7 @@ func TestMessagesThatCannotBeReadAreMissed(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	within := func() context.Context { // the server does not answer all that it can't
+	within := func() context.Context { // the server does not answer all that it can't: for what is to fail
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		t.Cleanup(cancel)
 		return ctx
@@ -197,11 +204,11 @@ func TestMessagesThatCannotBeReadAreMissed(t *testing.T) {
 		t.Errorf("an append gave %d, %v", first, err)
 	}
 	for key, want := range map[room.Key]uint64{"partly": last, "large": large, "empty": 0} {
-		if newest, err := log.Newest(within(), key); newest != want || err != nil {
+		if newest, err := log.Newest(t.Context(), key); newest != want || err != nil {
 			t.Errorf("the newest of %s is %d, %v", key, newest, err)
 		}
 	}
-	if entries, more, err := log.Read(within(), "empty", 0, 10); len(entries) > 0 || more || err != nil {
+	if entries, more, err := log.Read(t.Context(), "empty", 0, 10); len(entries) > 0 || more || err != nil {
 		t.Errorf("an empty room reads %v, %v, %v", entries, more, err)
 	}
 }
