@@ -30,8 +30,8 @@ func (o *outage) RoundTrip(*http.Request) (*http.Response, error) {
 }
 
 // worldInOutage has two issuers: alice's, whose keys are fetched and too old after
-// two seconds, and bob's, whose keys are at hand.
-func worldInOutage(t *testing.T, options ...auth.KeyOption) (w *world, endpoint *outage, keys *auth.KeyURLSource, alice, bob *authtest.User) {
+// maxAge, and bob's, whose keys are at hand.
+func worldInOutage(t *testing.T, maxAge time.Duration, options ...auth.KeyOption) (w *world, endpoint *outage, keys *auth.KeyURLSource, alice, bob *authtest.User) {
 	t.Helper()
 	const fetched = "https://fetched.test"
 	endpoint = &outage{}
@@ -51,7 +51,7 @@ func worldInOutage(t *testing.T, options ...auth.KeyOption) (w *world, endpoint 
 	if err != nil {
 		t.Fatal(err)
 	}
-	options = append(options, auth.KeyMaxAge(2*time.Second), auth.KeyClient(&http.Client{Transport: endpoint}), auth.KeyLogger(slog.New(slog.DiscardHandler)))
+	options = append(options, auth.KeyMaxAge(maxAge), auth.KeyClient(&http.Client{Transport: endpoint}), auth.KeyLogger(slog.New(slog.DiscardHandler)))
 	if keys, err = auth.KeyURL(fetched+"/jwks.json", options...); err != nil {
 		t.Fatal(err)
 	}
@@ -71,9 +71,10 @@ func worldInOutage(t *testing.T, options ...auth.KeyOption) (w *world, endpoint 
 }
 
 // An outage of the issuer ends streams when its keys are too old, and only those
-// that rest on them. When it is over, all is as before.
+// that rest on them. When it is over, all is as before. The keys' age is elapsed time:
+// a process that is stopped for half of it finds them too old without an outage.
 func TestStreamsEndWhenTheirKeysAreTooOld(t *testing.T) {
-	w, endpoint, keys, alice, bob := worldInOutage(t, auth.KeyStrict())
+	w, endpoint, keys, alice, bob := worldInOutage(t, 8*time.Second, auth.KeyStrict())
 	ending{
 		code: codes.Unavailable, reason: auth.KeysUnavailable,
 		happens: func(*world, *authtest.User) {
@@ -93,7 +94,7 @@ func TestStreamsEndWhenTheirKeysAreTooOld(t *testing.T) {
 
 // Without KeyStrict, keys that are too old serve on, for streams old and new.
 func TestStreamsOutliveKeysThatAreTooOld(t *testing.T) {
-	w, endpoint, keys, alice, _ := worldInOutage(t)
+	w, endpoint, keys, alice, _ := worldInOutage(t, 2*time.Second)
 	stream := open(t, alice.Dial(w.address))
 	endpoint.down.Store(true)
 	<-time.After(time.Until(keys.State().Expires) + 300*time.Millisecond)

@@ -3,3 +3,5 @@
 package auth_test
 
 const many = 10_000
+
+const measured = promised

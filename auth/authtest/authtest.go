@@ -16,6 +16,7 @@ package authtest
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -114,7 +115,8 @@ func (r *Realm) Serve(srv *grpc.Server) string {
 	go func() { served <- srv.Serve(listener) }()
 	r.t.Cleanup(func() {
 		srv.Stop()
-		if err := <-served; err != nil {
+		// A test may end before Serve has begun.
+		if err := <-served; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			r.t.Errorf("serve: %v", err)
 		}
 	})
