@@ -55,12 +55,12 @@ func (e ending) run(w *world, alice, bob *authtest.User) {
 	for range 2 {
 		wantRefusal(t, <-ended, e.code, e.reason)
 	}
-	if late := time.Since(began); late > measured {
-		t.Errorf("the streams that send and listen ended after %v, want %v at most", late, measured)
+	if late := time.Since(began); late > promised {
+		t.Errorf("the streams that send and listen ended after %v, want %v at most", late, promised)
 	}
 	w.wantUsers("bob")
-	if late := time.Since(began); late > measured {
-		t.Errorf("the stream that is not read was let go after %v, want %v at most", late, measured)
+	if late := time.Since(began); late > promised {
+		t.Errorf("the stream that is not read was let go after %v, want %v at most", late, promised)
 	}
 	wantRefusal(t, drained(stuck), e.code, e.reason)
 	echoed(t, other, "undisturbed")

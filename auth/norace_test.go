@@ -3,5 +3,3 @@
 package auth_test
 
 const many = 10_000
-
-const measured = promised

@@ -55,8 +55,8 @@ func TestRevocationReachesManySessions(t *testing.T) {
 	}
 	took := time.Since(began)
 	t.Logf("%d of %d streams ended within %v", many/2, many, took)
-	if took > measured {
-		t.Errorf("the last ended after %v, want %v at most", took, measured)
+	if took > promised {
+		t.Errorf("the last ended after %v, want %v at most", took, promised)
 	}
 	if live := len(guard.Sessions()); live != many/2 {
 		t.Errorf("%d streams live on, want %d", live, many/2)
