@@ -64,9 +64,11 @@ func TestWaitingForAClusterEnds(t *testing.T) {
 	}
 }
 
-func natsWithoutJetStream(t *testing.T) (url string, nc *nats.Conn) {
+// startNATS starts a server on loopback, until the test ends.
+func startNATS(t *testing.T, options *server.Options) *server.Server {
 	t.Helper()
-	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
+	options.Host, options.NoSigs, options.NoLog = "127.0.0.1", true, true
+	s, err := server.NewServer(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +77,14 @@ func natsWithoutJetStream(t *testing.T) (url string, nc *nats.Conn) {
 	if !s.ReadyForConnections(20 * time.Second) {
 		t.Fatal("the server does not start")
 	}
-	if nc, err = nats.Connect(s.ClientURL()); err != nil {
+	return s
+}
+
+func natsWithoutJetStream(t *testing.T) (url string, nc *nats.Conn) {
+	t.Helper()
+	s := startNATS(t, &server.Options{Port: server.RANDOM_PORT})
+	nc, err := nats.Connect(s.ClientURL())
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
@@ -113,17 +122,7 @@ func TestWhenMessagesAreOnDisk(t *testing.T) {
 // not the cluster's.
 func TestServersThatAreSlowToReachAreReached(t *testing.T) {
 	t.Parallel()
-	s, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.Start()
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	if !s.ReadyForConnections(20 * time.Second) {
-		t.Fatal("the server does not start")
-	}
+	s := startNATS(t, &server.Options{Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir()})
 	url := "nats://" + slowToReach(t, s.Addr().String(), answerNATS/3+100*time.Millisecond)
 	var logged strings.Builder
 	log, err := connect(t.Context(), settings.Settings{NATS: []string{url}, NATSReplicas: 1}, jetstream.Retention{}, slog.New(slog.NewTextHandler(&logged, nil)))

@@ -38,18 +38,10 @@ func TestTheAuthoritiesOfNATSAreReplaced(t *testing.T) {
 	}
 	port := server.RANDOM_PORT
 	begin := func(pair tls.Certificate) *server.Server {
-		s, err := server.NewServer(&server.Options{
-			Host: "127.0.0.1", Port: port, NoSigs: true, NoLog: true, JetStream: true, StoreDir: dir,
+		s := startNATS(t, &server.Options{
+			Port: port, JetStream: true, StoreDir: dir,
 			TLS: true, TLSConfig: &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{pair}}, TLSTimeout: 5,
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Start()
-		t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-		if !s.ReadyForConnections(20 * time.Second) {
-			t.Fatal("the server does not start")
-		}
 		port = s.Addr().(*net.TCPAddr).Port
 		return s
 	}
