@@ -54,8 +54,8 @@ func (r *room) beginning() uint64 {
 
 // restart has the room begin anew with what the log has of it, where that is less
 // than was known. All its members end, without the acknowledgements that they are
-// owed, since the log may have lost those messages, and not before: they would come
-// back to what the room was, and end again. Who comes back to a position
+// owed, since the log may have lost those messages. They end with what the room was, and
+// not before it: else they would come back to that, and end again. Who comes back to a position
 // before what was known is told that messages are gone, for as long as the room stays
 // loaded: afterwards nothing tells any more. Within is for the writer, during an append:
 // others leave the room to it.

@@ -113,6 +113,41 @@ func TestWhoListensToALogThatHasLostItsEnd(t *testing.T) {
 	})
 }
 
+// Who is ended comes back to a room that has begun anew, however long that takes, and is
+// not ended again.
+func TestWhoIsEndedComesBackToARoomThatHasBegunAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := roomtest.NewMemory()
+		log := &slowSpan{Memory: memory}
+		hub := newHub(t, room.Config{Log: log})
+		alice := joinLive(t, hub, "ops", "alice")
+		first := alice.postAcked("1")
+		alice.postAcked("2")
+		memory.Rewind(first.Sequence)
+		log.slow.Store(true)
+		alice.post("3", "3")
+		alice.wantEndSilently(room.ErrUnavailable)
+		alice.Leave()
+		alice = joinLive(t, hub, "ops", "alice")
+		alice.rest(2 * time.Second)
+		alice.post("3", "3")
+		readTo(t, alice, "ack 3")
+	})
+}
+
+// slowSpan takes a second to say what its log holds, while slow says so.
+type slowSpan struct {
+	*roomtest.Memory
+	slow atomic.Bool
+}
+
+func (l *slowSpan) Span(ctx context.Context) (first, last uint64, err error) {
+	if l.slow.Load() {
+		<-time.After(time.Second) // the bubble's clock
+	}
+	return l.Memory.Span(ctx)
+}
+
 // A log that has less for a moment has lost nothing.
 func TestALogThatIsBehindForAMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
